@@ -1,0 +1,213 @@
+//! What each command runs.
+
+use std::env;
+use std::fmt::Display;
+use std::time::Instant;
+
+use krpc_testkit::{BROKERS_VARIABLE, KAFKA_VERSION, Kafka};
+
+use crate::cargo::Cargo;
+use crate::counts::Counts;
+use crate::setup;
+
+/// How many seeds of the simulation `ci` runs.
+pub(crate) const CI_SEEDS: u32 = 200;
+
+/// How much of Kafka's log a failed test run shows.
+const SHOWN_LOG_LINES: usize = 30;
+
+/// The example that needs no broker.
+pub(crate) fn demo() -> Result<(), String> {
+    setup::ensure(setup::BUILD)?;
+    Cargo::new("run --quiet --example hello").env_remove("KRPC_ENDPOINT").run()
+}
+
+/// All tests against one Kafka. The last line is `N passed, M failed` and nothing else; a step
+/// that fails without a failed test, as a compiler error does, counts as one failure.
+pub(crate) fn test(args: &[String]) -> Result<(), String> {
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let mut seen = "none".to_owned();
+    let result = run_tests(args, &mut counts, &mut seen);
+    if let Err(message) = &result {
+        eprintln!("\nxtask: {message}");
+        counts.failed = counts.failed.max(1);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("\nkafka: {seen}\nduration: {seconds:.1} s\nignored: {}", counts.ignored);
+    println!("{counts}");
+    // The cause was told above, so that the count stays the last line.
+    result.map_err(|_| String::new())
+}
+
+fn run_tests(args: &[String], counts: &mut Counts, seen: &mut String) -> Result<(), String> {
+    setup::ensure(setup::ALL)?;
+    let kafka = Broker::provide(false)?;
+    kafka.describe().clone_into(seen);
+    // Some tests run the examples as programs.
+    let mut steps = Steps::default();
+    steps.add(Cargo::new("build --workspace --examples").run());
+    for targets in ["--all-targets", "--doc"] {
+        let test = Cargo::new("test --workspace --no-fail-fast").args([targets]);
+        let test = if args.is_empty() { test } else { test.args(["--"]).args(args) };
+        steps.add(test.env(BROKERS_VARIABLE, kafka.bootstrap()).run_counting(counts));
+    }
+    let result = steps.finish();
+    if result.is_err() {
+        kafka.show_log();
+    }
+    result
+}
+
+/// Everything that must pass, to the end even where something fails.
+pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
+    let mut steps = Steps::default();
+    if !without_tests {
+        steps.add(test(&[]).map_err(|_| "tests".to_owned()));
+    }
+    steps.add(setup::ensure(setup::ALL));
+    steps.add(Cargo::new("fmt --all -- --check").run());
+    let clippy = Cargo::new("clippy --workspace --all-targets -- -D warnings");
+    steps.add(clippy.run());
+    let doc = Cargo::new("doc --workspace --no-deps");
+    steps.add(doc.env("RUSTDOCFLAGS", "-D warnings").run());
+    steps.add(Cargo::new("check --package krpc --no-default-features").run());
+    steps.add(deny());
+    steps.add(sim(CI_SEEDS, None));
+    steps.finish()?;
+    println!("ci: every step passed");
+    Ok(())
+}
+
+/// Licences, advisories, sources and bans by `deny.toml`, where cargo-deny is installed:
+/// compiling it here would take longer than everything else together.
+fn deny() -> Result<(), String> {
+    if !Cargo::new("deny --version").succeeds_quietly() {
+        println!(
+            "SKIPPED: `cargo deny check` (licences, advisories, sources), as cargo-deny is not \
+             installed: cargo install --locked cargo-deny"
+        );
+        return Ok(());
+    }
+    Cargo::new("deny check").run()
+}
+
+/// The simulation over `seeds` seeds.
+pub(crate) fn sim(seeds: u32, seed: Option<u64>) -> Result<(), String> {
+    let test = Cargo::new("test --package krpc --test sim -- --nocapture");
+    let test = test.env("KRPC_SIM_SEEDS", &seeds.to_string());
+    let test = match seed {
+        Some(seed) => test.env("KRPC_SIM_SEED", &seed.to_string()),
+        None => test,
+    };
+    test.run()
+}
+
+/// The bench of calls, on a Kafka made for speed.
+pub(crate) fn bench(args: &[String]) -> Result<(), String> {
+    setup::ensure(setup::ALL)?;
+    let kafka = Broker::provide(true)?;
+    println!("kafka: {}", kafka.describe());
+    let bench = Cargo::new("bench --package krpc --bench calls --").args(args);
+    bench.env(BROKERS_VARIABLE, kafka.bootstrap()).run()
+}
+
+/// Writes the golden files anew.
+pub(crate) fn bless() -> Result<(), String> {
+    let mut steps = Steps::default();
+    for tests in ["--package krpc-macros", "--package krpc --test wire"] {
+        let test = Cargo::new("test").args(tests.split(' '));
+        steps.add(test.env("KRPC_BLESS", "1").env("TRYBUILD", "overwrite").run());
+    }
+    steps.finish()
+}
+
+/// Steps that all run, and together fail if one does.
+#[derive(Debug, Default)]
+struct Steps {
+    failures: Vec<String>,
+}
+
+impl Steps {
+    fn add(&mut self, result: Result<(), String>) {
+        self.failures.extend(result.err());
+    }
+
+    fn finish(self) -> Result<(), String> {
+        if self.failures.is_empty() {
+            return Ok(());
+        }
+        Err(format!("failed:\n  {}", self.failures.join("\n  ")))
+    }
+}
+
+/// The Kafka that the tests or benches run against.
+#[derive(Debug)]
+enum Broker {
+    /// Named by the caller.
+    Named(String),
+    /// Started here, and gone with this process.
+    Started(Kafka),
+}
+
+impl Broker {
+    fn provide(bench: bool) -> Result<Self, String> {
+        match env::var(BROKERS_VARIABLE) {
+            Ok(named) if !named.is_empty() => Ok(Self::Named(named)),
+            _ => {
+                let kafka = Kafka::builder().bench(bench).start().map_err(|error| chain(&error))?;
+                Ok(Self::Started(kafka))
+            }
+        }
+    }
+
+    fn bootstrap(&self) -> &str {
+        match self {
+            Self::Named(bootstrap) => bootstrap,
+            Self::Started(kafka) => kafka.bootstrap(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Named(named) => format!("at {named}, named by {BROKERS_VARIABLE}"),
+            Self::Started(kafka) => {
+                format!("Apache Kafka {KAFKA_VERSION} at {}, started here", kafka.bootstrap())
+            }
+        }
+    }
+
+    fn show_log(&self) {
+        let Self::Started(kafka) = self else { return };
+        let log = kafka.logs(0);
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(SHOWN_LOG_LINES)..];
+        eprintln!("\n--- the end of Kafka's log ---\n{}", shown.join("\n"));
+    }
+}
+
+/// An error with its causes, in one line each.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = text + ": " + &(error as &dyn Display).to_string();
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failed_step_fails_them_all() {
+        let mut steps = Steps::default();
+        steps.add(Ok(()));
+        assert_eq!(Steps::default().finish(), Ok(()));
+        steps.add(Err("a".to_owned()));
+        steps.add(Ok(()));
+        assert!(steps.finish().is_err_and(|message| message.ends_with('a')));
+    }
+}
