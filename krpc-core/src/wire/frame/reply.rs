@@ -1,0 +1,145 @@
+//! Replies: a value, the application's error or a status, each a kind of its own.
+//!
+//! ```text
+//! call(varint) flags(1) server-elapsed-µs(varint) flight-request-µs(varint) [metadata]
+//!   of a value or an application error: value(rest)
+//!   of a status: code(1) message-length(varint) message details-length(varint) details
+//! ```
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    FrameKind, begin, codec, flag, flags, metadata, metadata_flag, metadata_len, put_metadata,
+};
+use crate::{
+    codec::ValueCodec,
+    ids::CallId,
+    metadata::Metadata,
+    status::{Code, Status},
+    time::micros,
+    wire::{
+        MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES,
+        coding::{Reader, WireError, prefixed_len, put_prefixed, put_varint, varint_len},
+    },
+};
+
+/// The answer to a call.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reply<'a> {
+    /// The call that is answered.
+    pub call: CallId,
+    /// From taking the call's record to writing this reply.
+    pub server_elapsed: Duration,
+    /// From the caller's send to taking the record; zero if the caller's clock is not known.
+    pub flight_request: Duration,
+    /// The server's metadata.
+    pub metadata: Cow<'a, Metadata>,
+    /// What came of it. Each outcome is a frame kind of its own.
+    pub outcome: Outcome<'a>,
+}
+
+/// What came of a call.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome<'a> {
+    /// The handler's value.
+    Ok {
+        /// How the value is encoded.
+        codec: ValueCodec,
+        /// The value, encoded.
+        value: &'a [u8],
+    },
+    /// The handler's own error.
+    App {
+        /// How the error is encoded.
+        codec: ValueCodec,
+        /// The error, encoded.
+        value: &'a [u8],
+    },
+    /// Any other failure.
+    Status(Status),
+}
+
+impl<'a> Reply<'a> {
+    /// Appends the frame. Times travel in whole microseconds; a status message that is too long
+    /// is cut, details that are too long are left out.
+    ///
+    /// # Errors
+    /// The frame passes its limit; `out` is as before.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let (elapsed, flight) = (micros(self.server_elapsed), micros(self.flight_request));
+        let (kind, flags, outcome) = match &self.outcome {
+            Outcome::Ok { codec, value } => (FrameKind::REPLY_OK, codec.as_u8(), value.len()),
+            Outcome::App { codec, value } => (FrameKind::REPLY_APP, codec.as_u8(), value.len()),
+            Outcome::Status(status) => {
+                let flags = if status.is_retryable() { flag::RETRYABLE } else { 0 };
+                let message = prefixed_len(message_to_send(status).len());
+                let details = prefixed_len(details_to_send(status).len());
+                (FrameKind::REPLY_STATUS, flags, 1 + message + details)
+            }
+        };
+        let body = varint_len(self.call.0)
+            + 1
+            + varint_len(elapsed)
+            + varint_len(flight)
+            + metadata_len(&self.metadata)
+            + outcome;
+        begin(out, kind, body)?;
+        let start = out.len();
+        put_varint(out, self.call.0);
+        out.push(flags | metadata_flag(&self.metadata));
+        put_varint(out, elapsed);
+        put_varint(out, flight);
+        put_metadata(out, &self.metadata);
+        match &self.outcome {
+            Outcome::Ok { value, .. } | Outcome::App { value, .. } => out.extend_from_slice(value),
+            Outcome::Status(status) => {
+                out.push(status.code().as_u8());
+                put_prefixed(out, message_to_send(status).as_bytes());
+                put_prefixed(out, details_to_send(status));
+            }
+        }
+        debug_assert_eq!(out.len() - start, body, "the length was computed for other fields");
+        Ok(())
+    }
+
+    pub(super) fn decode(kind: FrameKind, reader: &mut Reader<'a>) -> Result<Self, WireError> {
+        let call = CallId(reader.varint()?);
+        let of_kind = if kind == FrameKind::REPLY_STATUS { flag::RETRYABLE } else { flag::CODEC };
+        let flags = flags(reader, of_kind | flag::METADATA | flag::HINTS)?;
+        let server_elapsed = Duration::from_micros(reader.varint()?);
+        let flight_request = Duration::from_micros(reader.varint()?);
+        let metadata = metadata(reader, flags)?;
+        let outcome = match kind {
+            FrameKind::REPLY_OK => Outcome::Ok { codec: codec(flags)?, value: reader.rest() },
+            FrameKind::REPLY_APP => Outcome::App { codec: codec(flags)?, value: reader.rest() },
+            _ => {
+                let code = Code::from_u8(reader.u8()?);
+                let message = reader.str("status message", MAX_MESSAGE_BYTES)?;
+                let details = reader.prefixed("status details", MAX_DETAILS_BYTES)?;
+                let status = Status::new(code, message)
+                    .with_retryable(flags & flag::RETRYABLE != 0)
+                    .with_details(Bytes::copy_from_slice(details));
+                Outcome::Status(status)
+            }
+        };
+        Ok(Self { call, server_elapsed, flight_request, metadata, outcome })
+    }
+}
+
+/// The status' message, cut to its limit at a character's boundary.
+fn message_to_send(status: &Status) -> &str {
+    let message = status.message();
+    let mut end = message.len().min(MAX_MESSAGE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
+}
+
+/// The status' details, or nothing if they are too long: half of them would mislead programs.
+fn details_to_send(status: &Status) -> &[u8] {
+    let details = status.details();
+    if details.len() > MAX_DETAILS_BYTES { &[] } else { details }
+}
