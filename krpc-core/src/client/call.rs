@@ -1,0 +1,427 @@
+//! A call: a builder that sends nothing until it is awaited, and the future that it becomes.
+//!
+//! from: the generated client · to: [`super::channel`] and [`super::machine`]
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    channel::{Channel, ServiceChannel},
+    machine::StartCall,
+    pending::{Completion, Ending},
+};
+use crate::{
+    codec::{CodecError, ValueCodec},
+    error::{Error, SetupError},
+    ids::{CallId, InstanceId},
+    metadata::Metadata,
+    server::{
+        builtin::{INFO, PING, ServiceInfo},
+        service::{MethodDescriptor, ServiceDescriptor},
+    },
+    status::{Code, Status},
+    time::Time,
+    transport::BoxFuture,
+};
+
+/// The longest deadline: a year. Longer ones are cut to it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// An untyped client of one service; the generated clients are made of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Keeps the channel open as long as a client or a call of it lives.
+    channel: Channel,
+    service: Arc<ServiceChannel>,
+    name: Cow<'static, str>,
+}
+
+impl Client {
+    /// A client of `service` on a channel. Nothing is sent; the first call opens the service.
+    pub fn new(channel: &Channel, service: &'static ServiceDescriptor) -> Self {
+        Self::named(channel, Cow::Borrowed(service.name))
+    }
+
+    /// A client of a service that is known by name only: for [`Client::ping`] and
+    /// [`Client::info`].
+    pub fn named(channel: &Channel, name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        let (channel, service) = (channel.clone(), channel.service(&name));
+        Self { inner: Arc::new(Inner { channel, service, name }) }
+    }
+
+    /// The channel that carries the calls.
+    pub fn channel(&self) -> &Channel {
+        &self.inner.channel
+    }
+
+    /// A call of a method that returns a bare value.
+    pub fn call<A: Serialize, T>(&self, method: &'static MethodDescriptor, args: &A) -> Call<T> {
+        // A server cannot answer a bare method with an application's error; if one does, the
+        // bytes are kept in the status.
+        let never = |_: ValueCodec, _: &[u8]| Err(None);
+        self.build(Cow::Borrowed(method.path), Some(method), args, never)
+    }
+
+    /// A call of a method that returns a `Result`.
+    pub fn try_call<A: Serialize, T, E: DeserializeOwned>(
+        &self,
+        method: &'static MethodDescriptor,
+        args: &A,
+    ) -> Call<T, E> {
+        let decode = |codec: ValueCodec, bytes: &[u8]| codec.decode(bytes).map_err(Some);
+        self.build(Cow::Borrowed(method.path), Some(method), args, decode)
+    }
+
+    /// Asks any server of the service whether it is there; yields the server's instance, in
+    /// hexadecimal.
+    pub fn ping(&self) -> Call<String> {
+        self.builtin(PING)
+    }
+
+    /// Asks any server of the service what it serves.
+    pub fn info(&self) -> Call<ServiceInfo> {
+        self.builtin(INFO)
+    }
+
+    fn builtin<T>(&self, method: &str) -> Call<T> {
+        let never = |_: ValueCodec, _: &[u8]| Err(None);
+        let path = format!("{}/{method}", self.inner.name);
+        self.build(Cow::Owned(path), None, &NoArgs {}, never)
+    }
+
+    fn build<A: Serialize, T, E>(
+        &self,
+        path: Cow<'static, str>,
+        method: Option<&MethodDescriptor>,
+        args: &A,
+        decode_error: DecodeError<E>,
+    ) -> Call<T, E> {
+        let codec = ValueCodec::MessagePack;
+        let mut value = Vec::new();
+        let encoded = codec.encode(args, &mut value);
+        let fault = encoded.err().map(|error| {
+            let message = format!("the arguments of {path} cannot be encoded: {error}");
+            Status::new(Code::InvalidArgument, message)
+        });
+        let request = Request {
+            client: self.clone(),
+            fingerprint: method.map_or(0, |method| method.fingerprint),
+            timeout: method.and_then(|method| method.timeout),
+            deadline: None,
+            metadata: Metadata::new(),
+            path,
+            codec,
+            value,
+            fault,
+        };
+        Call { request, decode_error, types: PhantomData }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("service", &self.inner.name)
+            .field("channel", &self.inner.channel)
+            .finish()
+    }
+}
+
+#[derive(Serialize)]
+struct NoArgs {}
+
+/// `Err(None)`: the method has no error of its own.
+type DecodeError<E> = fn(ValueCodec, &[u8]) -> Result<E, Option<CodecError>>;
+
+struct Request {
+    client: Client,
+    path: Cow<'static, str>,
+    fingerprint: u32,
+    timeout: Option<Duration>,
+    deadline: Option<Time>,
+    metadata: Metadata,
+    codec: ValueCodec,
+    value: Vec<u8>,
+    /// The first mistake made in building the call; reported when it is awaited.
+    fault: Option<Status>,
+}
+
+/// A call that was not made yet: `.await` makes it and yields the value.
+///
+/// Dropping the future before it is done gives the call up: its server is told, and the table of
+/// calls in flight forgets it.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct Call<T, E = Infallible> {
+    request: Request,
+    decode_error: DecodeError<E>,
+    types: PhantomData<fn() -> T>,
+}
+
+impl<T, E> Call<T, E> {
+    /// How long to wait for the reply, from the moment the call is awaited. Without it the
+    /// method's timeout holds, and without that the channel's (10 s by default). Zero fails at
+    /// once; more than a year is a year.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends a pair of metadata along. A pair that breaks the rules of
+    /// [`Metadata::insert`] makes the call fail when it is awaited, before anything is sent.
+    pub fn header(mut self, key: &str, value: &str) -> Self {
+        if let Err(status) = self.request.metadata.insert(key, value) {
+            self.request.fault.get_or_insert(status);
+        }
+        self
+    }
+
+    /// Yields the value together with what is known of its way.
+    pub fn reply(self) -> ReplyFuture<T, E> {
+        let Self { request, decode_error, .. } = self;
+        ReplyFuture { state: State::Built(Box::new(request)), decode_error, types: PhantomData }
+    }
+}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("path", &self.request.path).finish_non_exhaustive()
+    }
+}
+
+impl<T: DeserializeOwned, E> IntoFuture for Call<T, E> {
+    type Output = Result<T, Error<E>>;
+    type IntoFuture = CallFuture<T, E>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        CallFuture { reply: self.reply() }
+    }
+}
+
+/// A value and what is known of its way here.
+///
+/// `elapsed` = `flight_request` + `server_elapsed` + `flight_response`. The flights are measured
+/// against the broker's clock, so they are good to about a millisecond; `flight_request` is zero
+/// as long as one side does not know that clock, which is at most its first call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Reply<T> {
+    /// The handler's value.
+    pub value: T,
+    /// From awaiting the call to its end.
+    pub elapsed: Duration,
+    /// From the server's taking the call's record to its writing the reply, waiting included.
+    pub server_elapsed: Duration,
+    /// From this client's send to the server's receipt.
+    pub flight_request: Duration,
+    /// From the server's reply to its arrival here.
+    pub flight_response: Duration,
+    /// The instance of the server that answered.
+    pub server_id: InstanceId,
+    /// What the server sent along.
+    pub metadata: Metadata,
+}
+
+/// The future of a call, yielding its value.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct CallFuture<T, E = Infallible> {
+    reply: ReplyFuture<T, E>,
+}
+
+impl<T: DeserializeOwned, E> Future for CallFuture<T, E> {
+    type Output = Result<T, Error<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.reply).poll(cx).map_ok(|reply| reply.value)
+    }
+}
+
+impl<T, E> fmt::Debug for CallFuture<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallFuture")
+    }
+}
+
+/// The future of a call, yielding its whole [`Reply`].
+#[must_use = "a call does nothing until it is awaited"]
+pub struct ReplyFuture<T, E = Infallible> {
+    state: State,
+    decode_error: DecodeError<E>,
+    types: PhantomData<fn() -> T>,
+}
+
+enum State {
+    Built(Box<Request>),
+    Opening(BoxFuture<'static, Result<(), Status>>, Box<Request>),
+    InFlight(CallId, Client),
+    Done,
+}
+
+impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
+    type Output = Result<Reply<T>, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match std::mem::replace(&mut this.state, State::Done) {
+                State::Built(mut request) => {
+                    if let Some(status) = request.fault.take() {
+                        return Poll::Ready(Err(status.into()));
+                    }
+                    let service = Arc::clone(&request.client.inner.service);
+                    let now = service.clock().now();
+                    let deadline = request.deadline(now);
+                    if deadline <= now {
+                        return Poll::Ready(Err(no_time().into()));
+                    }
+                    if service.is_ready() {
+                        match start(&request, deadline, cx) {
+                            Ok(id) => {
+                                this.state = State::InFlight(id, request.client);
+                                return Poll::Pending;
+                            }
+                            Err(status) => return Poll::Ready(Err(status.into())),
+                        }
+                    }
+                    this.state = State::Opening(Box::pin(open(service, deadline)), request);
+                }
+                State::Opening(mut opening, request) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(())) => this.state = State::Built(request),
+                    Poll::Ready(Err(status)) => return Poll::Ready(Err(status.into())),
+                    Poll::Pending => {
+                        this.state = State::Opening(opening, request);
+                        return Poll::Pending;
+                    }
+                },
+                State::InFlight(id, client) => {
+                    let service = &client.inner.service;
+                    let ended =
+                        service.with(|machine, _| machine.poll_call(id, cx.waker().clone()));
+                    let Some(completion) = ended.flatten() else {
+                        this.state = State::InFlight(id, client);
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(reply(completion, this.decode_error));
+                }
+                State::Done => panic!("a call was polled after it ended"),
+            }
+        }
+    }
+}
+
+impl<T, E> Drop for ReplyFuture<T, E> {
+    fn drop(&mut self) {
+        if let State::InFlight(id, client) = &self.state {
+            client.inner.service.with(|machine, _| machine.cancel(*id));
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for ReplyFuture<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyFuture")
+    }
+}
+
+impl Request {
+    /// Fixed when the call is first polled: opening the service counts.
+    fn deadline(&mut self, now: Time) -> Time {
+        let options = self.client.inner.service.options();
+        let timeout = self.timeout.unwrap_or(options.timeout).min(MAX_TIMEOUT);
+        *self.deadline.get_or_insert(now + timeout)
+    }
+}
+
+/// Waits for the service to open, at most as long as the call may take.
+async fn open(service: Arc<ServiceChannel>, deadline: Time) -> Result<(), Status> {
+    let until = service.clock().instant(deadline);
+    match tokio::time::timeout_at(until.into(), service.ready()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_status()),
+        Err(_) => {
+            let message = "the service could not be opened before the call's deadline";
+            Err(Status::new(Code::Unavailable, message))
+        }
+    }
+}
+
+fn no_time() -> Status {
+    Status::new(Code::DeadlineExceeded, "no time was left to send the call")
+}
+
+fn start(request: &Request, deadline: Time, cx: &TaskContext<'_>) -> Result<CallId, Status> {
+    let service = &request.client.inner.service;
+    let started = service.with(|machine, now| {
+        let timeout = deadline.saturating_since(now);
+        if timeout.is_zero() {
+            return Err(no_time());
+        }
+        let call = StartCall {
+            path: &request.path,
+            fingerprint: request.fingerprint,
+            codec: request.codec,
+            metadata: &request.metadata,
+            value: &request.value,
+            timeout,
+        };
+        machine.start(call, cx.waker().clone(), now)
+    });
+    started.unwrap_or_else(|| Err(SetupError::Closed.to_status()))
+}
+
+fn reply<T: DeserializeOwned, E>(
+    completion: Completion,
+    decode_error: DecodeError<E>,
+) -> Result<Reply<T>, Error<E>> {
+    let Completion { ending, elapsed, server_elapsed, flight_request, server, metadata } =
+        completion;
+    let value = match ending {
+        Ending::Ok(codec, bytes) => codec.decode(&bytes).map_err(|error| {
+            let message = format!("the reply is of a type that was not expected: {error}");
+            Status::new(Code::Internal, message).with_details(bytes)
+        })?,
+        Ending::App(codec, bytes) => return Err(app_error(codec, bytes, decode_error)),
+        Ending::Status(status) => return Err(status.into()),
+    };
+    // The parts are measured by two clocks; where they do not add up, the flights give way.
+    let server_elapsed = server_elapsed.min(elapsed);
+    let flight_request = flight_request.min(elapsed - server_elapsed);
+    let flight_response = elapsed - server_elapsed - flight_request;
+    let server_id = server;
+    Ok(Reply {
+        value,
+        elapsed,
+        server_elapsed,
+        flight_request,
+        flight_response,
+        server_id,
+        metadata,
+    })
+}
+
+fn app_error<E>(codec: ValueCodec, bytes: Bytes, decode_error: DecodeError<E>) -> Error<E> {
+    let message = match decode_error(codec, &bytes) {
+        Ok(error) => return Error::App(error),
+        Err(Some(error)) => {
+            format!("an application error of a type that was not expected: {error}")
+        }
+        Err(None) => "an application error from a method that has none here".to_owned(),
+    };
+    Error::Status(Status::new(Code::Unknown, message).with_details(bytes))
+}

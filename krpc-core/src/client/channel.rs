@@ -1,0 +1,356 @@
+//! Driver: a channel to an endpoint, shared by the clients of many services.
+//!
+//! There is no task between a call and the producer: the caller's own task registers, packs and
+//! produces in one go; the producer's report thread releases the next packet; the reply thread
+//! wakes the caller. One timer per service ends what is overdue.
+//!
+//! from: [`super::call`] and the transport's events · to: [`super::machine`], the transport
+
+#![expect(clippy::disallowed_methods, reason = "a driver: time and tasks enter here")]
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+    task::Waker,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::OnceCell;
+
+use super::machine::{ClientMachine, ClientSetup};
+use crate::{
+    alarm::Alarm,
+    clock::{Clock, fresh_instance},
+    error::SetupError,
+    ids::InstanceId,
+    outbox::Transmit,
+    server::service::check_service_name,
+    status::{Code, Status},
+    time::Time,
+    transport::{
+        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected,
+        Transmitter, flush, split_token,
+    },
+    wire,
+};
+
+/// How a channel's calls behave.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// The deadline of calls that set none, and whose method sets none.
+    pub timeout: Duration,
+    /// Calls in flight at once per service; more are refused with `ResourceExhausted`.
+    pub max_in_flight: usize,
+    /// The largest packet, in bytes.
+    pub max_packet_bytes: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            max_in_flight: 65_536,
+            max_packet_bytes: wire::MAX_PACKET_BYTES,
+        }
+    }
+}
+
+/// A connection to an endpoint. Cheap to clone; closed when the last clone, client and call of it
+/// are gone, or by [`Channel::close`].
+#[derive(Clone)]
+pub struct Channel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    services: RwLock<Vec<Arc<ServiceChannel>>>,
+    /// What must live as long as the channel does, such as a server in this process.
+    attached: OnceLock<Box<dyn Send + Sync>>,
+}
+
+struct Shared {
+    me: InstanceId,
+    endpoint: Arc<dyn Endpoint>,
+    options: ClientOptions,
+    clock: Clock,
+    transport: OnceLock<Arc<dyn ClientTransport>>,
+}
+
+/// A channel's part for one service.
+pub(crate) struct ServiceChannel {
+    shared: Arc<Shared>,
+    index: u16,
+    name: String,
+    machine: OnceCell<Mutex<ClientMachine<Waker>>>,
+    closed: OnceLock<Status>,
+    alarm: Arc<Alarm>,
+}
+
+/// What a channel's calls for one service are doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelStats {
+    /// Calls that wait for an end.
+    pub in_flight: usize,
+    /// Entries in the table of calls: those, and ends that their callers have not looked at.
+    pub occupied: usize,
+    /// Packets sent since the channel's start; calls in flight at once share them.
+    pub packets: u64,
+    /// Records and frames that were dropped, by cause.
+    pub dropped: Vec<(&'static str, u64)>,
+}
+
+impl Channel {
+    /// A channel to an endpoint. Does not wait for the broker: the first call or
+    /// [`Channel::open`] does.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    pub fn new(endpoint: Arc<dyn Endpoint>, options: ClientOptions) -> Result<Self, SetupError> {
+        let shared = Arc::new(Shared {
+            me: fresh_instance(),
+            endpoint,
+            options,
+            clock: Clock::start(),
+            transport: OnceLock::new(),
+        });
+        let inner = Arc::new(Inner {
+            shared: Arc::clone(&shared),
+            services: RwLock::default(),
+            attached: OnceLock::new(),
+        });
+        let events = Arc::new(Events(Arc::downgrade(&inner)));
+        let transport = shared.endpoint.client(events)?;
+        shared.transport.get_or_init(|| transport);
+        Ok(Self { inner })
+    }
+
+    /// Waits until the endpoint answers.
+    ///
+    /// # Errors
+    /// Unreachable within the connect timeout.
+    pub async fn reach(&self) -> Result<(), SetupError> {
+        match self.inner.shared.transport.get() {
+            Some(transport) => transport.reach().await,
+            None => Err(SetupError::Closed),
+        }
+    }
+
+    /// Makes a service usable now rather than at its first call: finds or creates its topics and
+    /// fixes the place from which replies are read.
+    ///
+    /// # Errors
+    /// Whatever keeps the broker from carrying the service, within the connect timeout.
+    pub async fn open(&self, service: &str) -> Result<(), SetupError> {
+        self.service(service).ready().await.map(drop)
+    }
+
+    /// This channel's instance, as servers see it in `cx.caller()`.
+    pub fn instance(&self) -> InstanceId {
+        self.inner.shared.me
+    }
+
+    /// What the calls of a service are doing; `None` if the channel never called it.
+    pub fn stats(&self, service: &str) -> Option<ChannelStats> {
+        let services = self.inner.services.read();
+        let machine = services.iter().find(|open| open.name == service)?.machine.get()?.lock();
+        Some(ChannelStats {
+            in_flight: machine.in_flight(),
+            occupied: machine.occupied(),
+            packets: machine.packets(),
+            dropped: machine.dropped().iter().collect(),
+        })
+    }
+
+    /// Ends every call in flight with `Cancelled`, gives what was sent a bounded time to leave,
+    /// and disconnects. Later calls fail with `Unavailable`.
+    pub async fn close(&self) {
+        self.inner.close(&Status::new(Code::Cancelled, "the channel was closed"));
+        if let Some(transport) = self.inner.shared.transport.get() {
+            transport.close().await;
+        }
+    }
+
+    /// Keeps something alive as long as the channel is.
+    pub fn attach(&self, attached: Box<dyn Send + Sync>) {
+        self.inner.attached.get_or_init(|| attached);
+    }
+
+    /// The channel's part for a service, made at the first asking.
+    pub(crate) fn service(&self, name: &str) -> Arc<ServiceChannel> {
+        let mut services = self.inner.services.write();
+        if let Some(open) = services.iter().find(|open| open.name == name) {
+            return Arc::clone(open);
+        }
+        let index =
+            u16::try_from(services.len()).expect("a program calls fewer than 65,536 services");
+        let service = Arc::new(ServiceChannel {
+            shared: Arc::clone(&self.inner.shared),
+            index,
+            name: name.to_owned(),
+            machine: OnceCell::new(),
+            closed: OnceLock::new(),
+            alarm: Alarm::new(),
+        });
+        services.push(Arc::clone(&service));
+        service
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("endpoint", &self.inner.shared.endpoint.name())
+            .field("instance", &self.inner.shared.me)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn close(&self, status: &Status) {
+        for service in &*self.services.read() {
+            service.close(status);
+        }
+    }
+}
+
+impl ServiceChannel {
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.shared.options
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// Whether calls can start without waiting.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.machine.initialized()
+    }
+
+    /// Opens the service, once; a failure is tried again by the next caller.
+    pub(crate) async fn ready(
+        self: &Arc<Self>,
+    ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
+        self.machine.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(self: &Arc<Self>) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
+        check_service_name(&self.name)?;
+        if self.closed.get().is_some() {
+            return Err(SetupError::Closed);
+        }
+        let transport = self.shared.transport.get().ok_or(SetupError::Closed)?;
+        let id = self.shared.me.as_bytes();
+        let seed = u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
+        let (topology, reply_partition) = transport.open(self.index, &self.name, seed).await?;
+        let setup = ClientSetup {
+            me: self.shared.me,
+            service: self.index,
+            topology,
+            reply_partition,
+            max_packet_bytes: self.shared.options.max_packet_bytes,
+            max_in_flight: self.shared.options.max_in_flight,
+            seed,
+        };
+        let owner = Arc::downgrade(self);
+        tokio::spawn(Arc::clone(&self.alarm).run(self.shared.clock, owner, Self::ring));
+        Ok(Mutex::new(ClientMachine::new(setup)))
+    }
+
+    /// Drives the machine: `event`, then whatever follows from it. `None` before it is ready.
+    pub(crate) fn with<R>(
+        &self,
+        event: impl FnOnce(&mut ClientMachine<Waker>, Time) -> R,
+    ) -> Option<R> {
+        let transport = self.shared.transport.get()?;
+        let mut machine = self.machine.get()?.lock();
+        let now = self.shared.clock.now();
+        let result = event(&mut machine, now);
+        flush(&mut *machine, &**transport, self.index, now);
+        self.alarm.set(machine.next_timeout());
+        // Woken outside the lock: a waker may run anything.
+        let wakers: Vec<_> = std::iter::from_fn(|| machine.poll_wake()).collect();
+        drop(machine);
+        wakers.into_iter().for_each(Waker::wake);
+        Some(result)
+    }
+
+    fn ring(&self) {
+        self.with(ClientMachine::handle_timeout);
+    }
+
+    fn close(&self, status: &Status) {
+        let later = Status::new(Code::Unavailable, status.message());
+        self.closed.get_or_init(|| later.clone());
+        self.with(|machine, now| {
+            machine.close(status, now);
+            machine.refuse(later);
+        });
+    }
+}
+
+impl Drop for ServiceChannel {
+    fn drop(&mut self) {
+        self.alarm.stop();
+    }
+}
+
+impl fmt::Debug for ServiceChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceChannel").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Transmitter for ClientMachine<Waker> {
+    fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        Self::poll_transmit(self, now)
+    }
+
+    fn handle_sent(&mut self, payload: Vec<u8>) {
+        Self::handle_sent(self, payload);
+    }
+
+    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
+        Self::handle_rejected(self, transmit, rejected, now);
+    }
+}
+
+/// The transport's view of a channel; weak, because the channel owns its transport.
+struct Events(Weak<Inner>);
+
+impl Events {
+    fn service(&self, index: usize) -> Option<Arc<ServiceChannel>> {
+        self.0.upgrade()?.services.read().get(index).map(Arc::clone)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelEvents")
+    }
+}
+
+impl ProducerEvents for Events {
+    fn delivered(&self, token: u64, delivery: Delivery<'_>) {
+        let (index, token) = split_token(token);
+        let Some(service) = self.service(index) else { return };
+        service.with(|machine, now| machine.handle_delivered(token, &delivery, now));
+    }
+}
+
+impl ClientEvents for Events {
+    fn arrived(&self, record: Record) {
+        let Some(service) = self.service(usize::from(record.partition.service)) else { return };
+        service.with(|machine, now| machine.handle_record(&record, now));
+    }
+
+    fn broken(&self, status: Status) {
+        tracing::error!(target: "krpc::client", %status, "the transport broke");
+        if let Some(inner) = self.0.upgrade() {
+            inner.close(&status);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! A client: from `sum.add(1, 2)` to a record, and from a reply back to its caller.
+
+pub mod balance;
+pub mod call;
+pub mod channel;
+pub mod machine;
+pub mod pending;

@@ -1,0 +1,306 @@
+//! The calls in flight: registered before anything is sent, and gone when answered, expired,
+//! dropped by the caller or failed with the channel.
+//!
+//! from: [`super::machine`] · to: [`super::call`], through the waiter of each call
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    codec::ValueCodec,
+    deadline::DeadlineQueue,
+    ids::{CallId, InstanceId},
+    metadata::Metadata,
+    status::Status,
+    time::Time,
+};
+
+/// How a call ended, with owned bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The handler's value.
+    Ok(ValueCodec, Bytes),
+    /// The handler's own error.
+    App(ValueCodec, Bytes),
+    /// Any other failure, from the server or from this side.
+    Status(Status),
+}
+
+/// An ended call: how, and what its reply said of the way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Completion {
+    /// How it ended.
+    pub ending: Ending,
+    /// From registering the call to its end.
+    pub elapsed: Duration,
+    /// The server's part of it, as the server measured.
+    pub server_elapsed: Duration,
+    /// From the client's send to the server's receipt, as the server measured.
+    pub flight_request: Duration,
+    /// The server that answered; [`InstanceId::ANY`] if none did.
+    pub server: InstanceId,
+    /// The server's metadata.
+    pub metadata: Metadata,
+}
+
+impl Completion {
+    /// An end that came from this side.
+    pub fn local(status: Status, elapsed: Duration) -> Self {
+        Self {
+            ending: Ending::Status(status),
+            elapsed,
+            server_elapsed: Duration::ZERO,
+            flight_request: Duration::ZERO,
+            server: InstanceId::ANY,
+            metadata: Metadata::new(),
+        }
+    }
+}
+
+/// A call in flight, as the table keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InFlight {
+    /// The partition of the calls topic it went to.
+    pub partition: u32,
+    /// When it was registered.
+    pub started: Time,
+    /// When it expires here.
+    pub deadline: Time,
+}
+
+#[derive(Debug)]
+enum Slot<W> {
+    Free { next: Option<u32> },
+    Waiting { call: InFlight, waiter: Option<W> },
+    Ended { completion: Box<Completion> },
+}
+
+/// The table. Ids are never used twice: an id is a slot's index and how often it was used.
+///
+/// `W` is whatever wakes the caller; the table only keeps and returns it.
+#[derive(Debug)]
+pub struct Pending<W> {
+    slots: Vec<(u32, Slot<W>)>,
+    free: Option<u32>,
+    waiting: usize,
+    deadlines: DeadlineQueue<CallId>,
+}
+
+impl<W> Default for Pending<W> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: None, waiting: 0, deadlines: DeadlineQueue::new() }
+    }
+}
+
+impl<W> Pending<W> {
+    /// Calls that wait for an end.
+    pub const fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether no call waits.
+    pub const fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Slots in use: waiting calls, and ended ones that their callers have not looked at.
+    pub fn occupied(&self) -> usize {
+        self.slots.iter().filter(|(_, slot)| !matches!(slot, Slot::Free { .. })).count()
+    }
+
+    /// Enters a call.
+    ///
+    /// # Panics
+    /// With 2³² calls in flight, which the channel's limit excludes.
+    pub fn register(&mut self, call: InFlight, waiter: Option<W>) -> CallId {
+        let index = self.free.unwrap_or_else(|| {
+            let index =
+                u32::try_from(self.slots.len()).expect("the channel limits calls in flight");
+            self.slots.push((0, Slot::Free { next: None }));
+            index
+        });
+        let (uses, slot) = &mut self.slots[index as usize];
+        if let Slot::Free { next } = slot {
+            self.free = *next;
+        }
+        *slot = Slot::Waiting { call, waiter };
+        let id = id(index, *uses);
+        self.waiting += 1;
+        self.deadlines.insert(call.deadline, id);
+        id
+    }
+
+    /// The end of a call, once; until then the waiter is kept in place of the earlier one.
+    pub fn poll(&mut self, id: CallId, waiter: W) -> Option<Completion> {
+        match self.slot(id)? {
+            Slot::Waiting { waiter: kept, .. } => {
+                *kept = Some(waiter);
+                None
+            }
+            Slot::Ended { .. } => match self.release(id)? {
+                Slot::Ended { completion } => Some(*completion),
+                Slot::Free { .. } | Slot::Waiting { .. } => None,
+            },
+            Slot::Free { .. } => None,
+        }
+    }
+
+    /// A waiting call, if it is one.
+    pub fn get(&mut self, id: CallId) -> Option<InFlight> {
+        match self.slot(id)? {
+            Slot::Waiting { call, .. } => Some(*call),
+            Slot::Free { .. } | Slot::Ended { .. } => None,
+        }
+    }
+
+    /// Ends a waiting call and returns what it was and whom to wake; `None` if it does not wait.
+    pub fn complete(
+        &mut self,
+        id: CallId,
+        completion: Completion,
+    ) -> Option<(InFlight, Option<W>)> {
+        let slot = self.slot(id)?;
+        let Slot::Waiting { call, waiter } = slot else { return None };
+        let (call, waiter) = (*call, waiter.take());
+        *slot = Slot::Ended { completion: Box::new(completion) };
+        self.waiting -= 1;
+        self.deadlines.remove(call.deadline, id);
+        Some((call, waiter))
+    }
+
+    /// The caller is gone: forgets the call, and returns it if it still waited.
+    pub fn remove(&mut self, id: CallId) -> Option<InFlight> {
+        match self.release(id)? {
+            Slot::Waiting { call, .. } => {
+                self.waiting -= 1;
+                self.deadlines.remove(call.deadline, id);
+                Some(call)
+            }
+            Slot::Free { .. } | Slot::Ended { .. } => None,
+        }
+    }
+
+    /// The next waiting call whose deadline has passed, no longer due: end it with
+    /// [`Pending::complete`].
+    pub fn poll_expired(&mut self, now: Time) -> Option<CallId> {
+        self.deadlines.pop_expired(now).map(|(_, id)| id)
+    }
+
+    /// When the next call expires.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// The ids of all waiting calls.
+    pub fn waiting(&self) -> Vec<CallId> {
+        let waiting = self.slots.iter().enumerate().filter_map(|(index, (uses, slot))| {
+            let index = u32::try_from(index).ok()?;
+            matches!(slot, Slot::Waiting { .. }).then(|| id(index, *uses))
+        });
+        waiting.collect()
+    }
+
+    fn slot(&mut self, CallId(id): CallId) -> Option<&mut Slot<W>> {
+        let index = usize::try_from(id & u64::from(u32::MAX)).ok()?;
+        let (uses, slot) = self.slots.get_mut(index)?;
+        (u64::from(*uses) == id >> 32).then_some(slot)
+    }
+
+    fn release(&mut self, call: CallId) -> Option<Slot<W>> {
+        let free = self.free;
+        let slot = self.slot(call)?;
+        if matches!(slot, Slot::Free { .. }) {
+            return None;
+        }
+        let taken = std::mem::replace(slot, Slot::Free { next: free });
+        let index = u32::try_from(call.0 & u64::from(u32::MAX)).ok()?;
+        let (uses, _) = self.slots.get_mut(index as usize)?;
+        // A slot whose uses are exhausted stays out of the list rather than repeat an id.
+        if let Some(next) = uses.checked_add(1) {
+            *uses = next;
+            self.free = Some(index);
+        }
+        Some(taken)
+    }
+}
+
+fn id(index: u32, uses: u32) -> CallId {
+    CallId((u64::from(uses) << 32) | u64::from(index))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::status::Code;
+
+    fn call(deadline: u64) -> InFlight {
+        let deadline = Time::from_micros(deadline);
+        InFlight { partition: 0, started: Time::default(), deadline }
+    }
+
+    fn end() -> Completion {
+        Completion::local(Status::new(Code::Unavailable, "test"), Duration::ZERO)
+    }
+
+    #[test]
+    fn a_call_ends_once() {
+        let mut pending = Pending::default();
+        let id = pending.register(call(10), Some("waiter"));
+        assert_eq!(pending.poll(id, "waiter 2"), None);
+        assert_eq!(pending.complete(id, end()).unwrap().1, Some("waiter 2"));
+        assert_eq!(pending.complete(id, end()), None, "a second reply is not a reply");
+        assert_eq!(pending.poll(id, "waiter"), Some(end()));
+        assert_eq!(pending.poll(id, "waiter"), None);
+        assert_eq!((pending.len(), pending.occupied()), (0, 0));
+        assert_eq!(pending.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_slot_is_used_again_but_an_id_never() {
+        let mut pending = Pending::<()>::default();
+        let first = pending.register(call(10), None);
+        assert!(pending.remove(first).is_some());
+        let second = pending.register(call(10), None);
+        assert_ne!(first, second);
+        assert_eq!(pending.slots.len(), 1);
+        assert_eq!(pending.complete(first, end()), None, "a late reply meets nobody");
+        assert!(pending.get(second).is_some());
+    }
+
+    #[test]
+    fn a_dropped_call_leaves_nothing() {
+        let mut pending = Pending::<()>::default();
+        let ids: Vec<_> = (0..100).map(|at| pending.register(call(at), None)).collect();
+        for id in &ids {
+            assert!(pending.remove(*id).is_some());
+            assert!(pending.remove(*id).is_none());
+        }
+        assert_eq!((pending.len(), pending.occupied()), (0, 0));
+        assert_eq!(pending.next_deadline(), None);
+    }
+
+    #[test]
+    fn an_ended_call_whose_caller_is_gone_leaves_nothing() {
+        let mut pending = Pending::<()>::default();
+        let id = pending.register(call(10), None);
+        pending.complete(id, end()).unwrap();
+        assert_eq!(pending.remove(id), None);
+        assert_eq!(pending.occupied(), 0);
+    }
+
+    #[test]
+    fn expiry_is_in_order_and_only_of_what_waits() {
+        let mut pending = Pending::<()>::default();
+        let late = pending.register(call(20), None);
+        let soon = pending.register(call(10), None);
+        let done = pending.register(call(5), None);
+        pending.complete(done, end()).unwrap();
+        assert_eq!(pending.next_deadline(), Some(Time::from_micros(10)));
+        assert_eq!(pending.poll_expired(Time::from_micros(15)), Some(soon));
+        assert_eq!(pending.poll_expired(Time::from_micros(15)), None);
+        assert_eq!(pending.poll_expired(Time::from_micros(20)), Some(late));
+    }
+}

@@ -1,0 +1,45 @@
+//! Driver: the process's own time line and its entropy.
+
+#![expect(clippy::disallowed_methods, reason = "a driver: time and entropy enter here")]
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::{
+    ids::InstanceId,
+    time::{Time, micros},
+};
+
+/// Reads the wall clock once and the monotonic clock from then on, so that time never jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Time,
+    started: Instant,
+}
+
+impl Clock {
+    /// A time line that starts now.
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { base: Time::from_micros(micros(since_epoch)), started: Instant::now() }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Time {
+        self.base + self.started.elapsed()
+    }
+
+    /// The monotonic instant of a moment on this time line, for timers.
+    pub fn instant(&self, at: Time) -> Instant {
+        self.started + at.saturating_since(self.base)
+    }
+}
+
+/// A fresh random identity for a client or server.
+///
+/// # Panics
+/// If the operating system has no entropy to give, which leaves nothing sensible to do.
+pub fn fresh_instance() -> InstanceId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system supplies entropy");
+    InstanceId::from_bytes(bytes)
+}

@@ -1,0 +1,272 @@
+//! Records to frames: one whole direction, for client and server alike.
+//!
+//! A record is opened as a whole before any of its frames takes effect: header, destination,
+//! kinds and lengths of all frames, and whether it was here before. What a single frame holds is
+//! checked when it is read; a bad one does not take its neighbours with it.
+//!
+//! from: the transport's records (`handle_record` of either machine)
+//! to: [`crate::server::machine`] and [`crate::client::machine`], which take the frames
+
+use std::collections::HashMap;
+
+use crate::{
+    ids::{InstanceId, PartitionId},
+    window::{Verdict, Windows},
+    wire::{
+        MAX_PACKET_BYTES, MAX_PACKET_CALLS,
+        coding::{Reader, WireError},
+        frame::{self, Frame, FrameKind},
+        packet::{Addresses, Header},
+    },
+};
+
+macro_rules! causes {
+    ($($(#[$doc:meta])+ $name:ident = $label:literal;)+) => {
+        /// Why a record or a frame was dropped. A counter for each, and beside each the test that
+        /// provokes it.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum DropCause { $($(#[$doc])+ $name,)+ }
+
+        impl DropCause {
+            /// Every cause, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The cause as a label of counters.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+        }
+    };
+}
+
+causes! {
+    /// A packet for another instance; usual where clients share a reply partition.
+    /// Test: `a_foreign_packet_is_dropped_after_its_addresses`.
+    Foreign = "foreign";
+    /// A packet or a call that was here before.
+    /// Test: `a_repeated_packet_is_a_duplicate_until_the_partition_is_reset`.
+    Duplicate = "duplicate";
+    /// A record without a value, or with an empty one. Test: `each_kind_of_garbage_has_its_cause`.
+    Empty = "empty";
+    /// A record that kRPC did not write. Test: `each_kind_of_garbage_has_its_cause`.
+    BadMagic = "bad_magic";
+    /// A packet of another version of the format. Test: `each_kind_of_garbage_has_its_cause`.
+    Version = "version";
+    /// A packet with flags or a key that this version does not know.
+    /// Test: `each_kind_of_garbage_has_its_cause`.
+    Flags = "flags";
+    /// A packet whose header or frames' lengths do not hold. Test: `a_cut_packet_is_refused_whole`.
+    Malformed = "malformed";
+    /// A packet of more bytes or frames than the limits allow.
+    /// Test: `too_many_bytes_or_frames_are_refused`.
+    TooLarge = "too_large";
+    /// A frame whose body cannot be read. Test: `a_bad_frame_leaves_its_neighbours_alone`.
+    FrameMalformed = "frame_malformed";
+    /// A frame of a kind that this version does not know; counted by the machine that skips it.
+    /// Test: `unknown_kinds_are_shown_and_skipped`.
+    UnknownKind = "unknown_kind";
+    /// A frame of a kind that has no business here, such as a reply among calls.
+    UnexpectedKind = "unexpected_kind";
+    /// A reply to a call that does not wait (any more).
+    UnknownCall = "unknown_call";
+    /// A reply in a packet that is for everyone.
+    MisroutedReply = "misrouted_reply";
+    /// A record of a partition that is not (or no longer) owned.
+    NotOwned = "not_owned";
+}
+
+/// How often each cause occurred, since the start.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DropCounts {
+    counts: [u64; DropCause::ALL.len()],
+    foreign_bytes: u64,
+}
+
+impl DropCounts {
+    /// Records or frames that were dropped for this cause.
+    pub const fn count(&self, cause: DropCause) -> u64 {
+        self.counts[cause as usize]
+    }
+
+    /// All causes by label, also those that did not occur.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropCause::ALL.iter().map(|cause| (cause.label(), self.count(*cause)))
+    }
+
+    /// Records and frames dropped for any cause but [`DropCause::Foreign`], which is no fault.
+    pub fn faults(&self) -> u64 {
+        self.counts.iter().sum::<u64>() - self.count(DropCause::Foreign)
+    }
+
+    /// Bytes of foreign packets: what sharing a reply partition costs.
+    pub const fn foreign_bytes(&self) -> u64 {
+        self.foreign_bytes
+    }
+}
+
+/// Opens records. Events: [`Inbox::open`], [`Inbox::count`]; verbs: `reset`, `forget`.
+#[derive(Debug)]
+pub struct Inbox {
+    me: InstanceId,
+    partitions: HashMap<PartitionId, Windows>,
+    dropped: DropCounts,
+    untold: u64,
+}
+
+impl Inbox {
+    /// An inbox of the instance `me`, which has seen nothing.
+    pub fn new(me: InstanceId) -> Self {
+        Self { me, partitions: HashMap::new(), dropped: DropCounts::default(), untold: 0 }
+    }
+
+    /// Forgets what a partition's senders sent: on assignment records may come again, and must.
+    pub fn reset(&mut self, partition: PartitionId) {
+        self.partitions.insert(partition, Windows::default());
+    }
+
+    /// Forgets a partition that was revoked.
+    pub fn forget(&mut self, partition: PartitionId) {
+        self.partitions.remove(&partition);
+    }
+
+    /// Opens one record of a partition. Its sequence counts as seen only if it opens.
+    ///
+    /// # Errors
+    /// The record is to be dropped; that is counted already.
+    pub fn open<'a>(
+        &mut self,
+        partition: PartitionId,
+        payload: &'a [u8],
+    ) -> Result<Packet<'a>, DropCause> {
+        let opened = Packet::open(self.me, payload).and_then(|packet| {
+            let windows = self.partitions.entry(partition).or_default();
+            match windows.admit(packet.header.sender, packet.header.sequence) {
+                Verdict::New => Ok(packet),
+                Verdict::Duplicate => Err(DropCause::Duplicate),
+                Verdict::Older => {
+                    self.untold += 1;
+                    Ok(packet)
+                }
+            }
+        });
+        if let Err(cause) = opened {
+            self.count(cause);
+            if cause == DropCause::Foreign {
+                self.dropped.foreign_bytes += payload.len() as u64;
+            }
+        }
+        opened
+    }
+
+    /// Counts a frame that the machine above dropped.
+    pub const fn count(&mut self, cause: DropCause) {
+        self.dropped.counts[cause as usize] += 1;
+    }
+
+    /// What was dropped, by cause.
+    pub const fn dropped(&self) -> &DropCounts {
+        &self.dropped
+    }
+
+    /// Packets that were older than the duplicate window and let through.
+    pub const fn untold(&self) -> u64 {
+        self.untold
+    }
+}
+
+/// A packet for this instance, sound in header and structure.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packet<'a> {
+    /// The clear header.
+    pub header: Header,
+    /// Whether it is for whoever reads the partition, rather than for this instance alone.
+    pub broadcast: bool,
+    body: &'a [u8],
+    calls: u32,
+}
+
+impl<'a> Packet<'a> {
+    fn open(me: InstanceId, payload: &'a [u8]) -> Result<Self, DropCause> {
+        let Addresses { destination, .. } = Addresses::peek(payload).map_err(cause)?;
+        let broadcast = destination == InstanceId::ANY;
+        if !broadcast && destination != me {
+            return Err(DropCause::Foreign);
+        }
+        if payload.len() > MAX_PACKET_BYTES {
+            return Err(DropCause::TooLarge);
+        }
+        let mut reader = Reader::new(payload);
+        let header = Header::decode(&mut reader).map_err(cause)?;
+        let body = reader.peek();
+        let (mut frames, mut calls) = (0, 0);
+        while !reader.is_empty() {
+            let (kind, _) = frame::split(&mut reader).map_err(cause)?;
+            frames += 1;
+            calls += u32::from(kind == FrameKind::REQUEST);
+            if frames > MAX_PACKET_CALLS {
+                return Err(DropCause::TooLarge);
+            }
+        }
+        Ok(Self { header, broadcast, body, calls })
+    }
+
+    /// How many request frames there are, sound or not. A call's index in its record is its
+    /// ordinal among them.
+    pub const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// The frames, in order.
+    pub const fn frames(&self) -> Frames<'a> {
+        Frames { reader: Reader::new(self.body) }
+    }
+}
+
+/// What a packet that does not open is counted as.
+fn cause(error: WireError) -> DropCause {
+    match error {
+        WireError::Empty => DropCause::Empty,
+        WireError::BadMagic => DropCause::BadMagic,
+        WireError::UnsupportedVersion(_) => DropCause::Version,
+        WireError::UnsupportedFlags(_) | WireError::UnsupportedKey(_) => DropCause::Flags,
+        _ => DropCause::Malformed,
+    }
+}
+
+/// The frames of a packet. A frame that cannot be read is an error of its own; the next follows.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    reader: Reader<'a>,
+}
+
+/// A frame that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{kind:?}: {error}")]
+pub struct FrameError {
+    /// The frame's kind.
+    pub kind: FrameKind,
+    /// What is wrong with its body.
+    #[source]
+    pub error: WireError,
+}
+
+impl FrameError {
+    /// Whether it is a call, which has an index among the packet's calls all the same.
+    pub fn is_request(&self) -> bool {
+        self.kind == FrameKind::REQUEST
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // The lengths were checked when the packet was opened: it ends at its last byte.
+        let (kind, body) = frame::split(&mut self.reader).ok()?;
+        Some(Frame::decode_body(kind, body).map_err(|error| FrameError { kind, error }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

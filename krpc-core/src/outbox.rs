@@ -1,0 +1,373 @@
+//! Frames to records: one whole direction, for client and server alike.
+//!
+//! Frames of one lane (a partition and a destination) share packets, and the packing clocks
+//! itself: with nothing in flight on the lane a frame leaves at once; while packets are in flight
+//! frames gather, and leave together when a delivery report comes back or the packet is full. So
+//! one call alone sees no delay, and ten thousand share records.
+//!
+//! from: [`crate::client::machine`] (requests, cancels), [`crate::server::machine`] (replies)
+//! to: [`crate::transport::Producer`]; delivery reports come back to [`Outbox::handle_delivered`]
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    ids::InstanceId,
+    status::Status,
+    time::Time,
+    transport::{Rejected, Target},
+    wire::{
+        MAX_PACKET_CALLS,
+        coding::WireError,
+        packet::{Header, Route},
+    },
+};
+
+/// Packets of one lane that may be in flight before frames gather: two keep the broker busy while
+/// the next one fills; more make smaller packets.
+const PACKETS_IN_FLIGHT: usize = 2;
+
+/// Bytes from which a packet counts as full and leaves without waiting for a report.
+const FULL_BYTES: usize = 256 * 1024;
+
+/// How long a packet that failed waits before it is tried again.
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Lanes that are kept, idle, with their buffers; beyond it idle lanes are forgotten.
+const IDLE_LANES: usize = 1024;
+
+/// Buffers that are kept for the next packets.
+const SPARE_BUFFERS: usize = 16;
+
+/// Where frames gather: they share packets if they agree in both.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LaneKey {
+    /// The partition they go to.
+    pub target: Target,
+    /// The instance they are for, or [`InstanceId::ANY`].
+    pub destination: InstanceId,
+}
+
+/// A packet to send: the driver passes it to its transport, and comes back with
+/// [`Outbox::handle_sent`] or [`Outbox::handle_rejected`].
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where it goes.
+    pub target: Target,
+    /// What its delivery report will carry.
+    pub token: u64,
+    /// The record's value.
+    pub payload: Vec<u8>,
+}
+
+/// What a delivery report meant for the frames of its packet.
+#[derive(Debug)]
+pub enum Report<C> {
+    /// They are stored.
+    Stored {
+        /// The frames' cookies.
+        cookies: Vec<C>,
+        /// When the packet was handed to the transport.
+        sent: Time,
+    },
+    /// They are given up.
+    Failed {
+        /// The frames' cookies.
+        cookies: Vec<C>,
+        /// Why.
+        status: Status,
+    },
+    /// The packet will be sent again.
+    Retried,
+    /// No packet of this token is in flight.
+    Unknown,
+}
+
+/// Events come in by `handle_*`, frames by [`Outbox::push`], packets leave by
+/// [`Outbox::poll_transmit`]. `C` is what the owner remembers for each frame.
+#[derive(Debug)]
+pub struct Outbox<C> {
+    me: InstanceId,
+    max_packet: usize,
+    reply_to: Vec<Route>,
+    next_sequence: u64,
+    next_token: u64,
+    lanes: HashMap<LaneKey, Lane<C>>,
+    ready: VecDeque<LaneKey>,
+    in_flight: HashMap<u64, Flight<C>>,
+    retries: VecDeque<(Time, LaneKey, Packet<C>)>,
+    stalled: Option<Time>,
+    spare: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Lane<C> {
+    gathering: Packet<C>,
+    full: VecDeque<Packet<C>>,
+    flying: usize,
+    queued: bool,
+    noted: Option<(u64, Time)>,
+}
+
+#[derive(Debug)]
+struct Packet<C> {
+    payload: Vec<u8>,
+    frames: usize,
+    cookies: Vec<C>,
+    give_up: Time,
+}
+
+#[derive(Debug)]
+struct Flight<C> {
+    lane: LaneKey,
+    frames: usize,
+    cookies: Vec<C>,
+    give_up: Time,
+    sent: Time,
+}
+
+impl<C> Default for Packet<C> {
+    fn default() -> Self {
+        Self { payload: Vec::new(), frames: 0, cookies: Vec::new(), give_up: Time::default() }
+    }
+}
+
+impl<C> Default for Lane<C> {
+    fn default() -> Self {
+        let (gathering, full) = (Packet::default(), VecDeque::new());
+        Self { gathering, full, flying: 0, queued: false, noted: None }
+    }
+}
+
+impl<C> Outbox<C> {
+    /// An outbox of the instance `me`, whose packets hold at most `max_packet` bytes and name
+    /// `reply_to` as the way back.
+    pub fn new(me: InstanceId, max_packet: usize, reply_to: Vec<Route>) -> Self {
+        Self {
+            me,
+            max_packet,
+            reply_to,
+            next_sequence: 0,
+            next_token: 0,
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            in_flight: HashMap::new(),
+            retries: VecDeque::new(),
+            stalled: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a frame to a lane. `encode` writes it; `cookie` comes back with the delivery report
+    /// of its packet; a packet that fails is sent again until the last `give_up` of its frames.
+    ///
+    /// # Errors
+    /// The frame cannot be written or is larger than a packet; the lane is as before.
+    pub fn push(
+        &mut self,
+        key: LaneKey,
+        cookie: Option<C>,
+        give_up: Time,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        let lane = self.lanes.entry(key).or_default();
+        if lane.gathering.payload.is_empty() {
+            lane.gathering.payload = self.spare.pop().unwrap_or_default();
+            begin(self.me, key, self.next_sequence, &self.reply_to, &mut lane.gathering.payload);
+            self.next_sequence += 1;
+        }
+        let start = lane.gathering.payload.len();
+        if let Err(error) = encode(&mut lane.gathering.payload) {
+            lane.gathering.payload.truncate(start);
+            return Err(error);
+        }
+        if lane.gathering.payload.len() > self.max_packet {
+            let frame = lane.gathering.payload.split_off(start);
+            let mut payload = Vec::new();
+            begin(self.me, key, self.next_sequence, &self.reply_to, &mut payload);
+            if payload.len() + frame.len() > self.max_packet {
+                let (len, max) = (payload.len() + frame.len(), self.max_packet);
+                return Err(WireError::TooLarge { what: "packet", len, max });
+            }
+            self.next_sequence += 1;
+            payload.extend_from_slice(&frame);
+            let next = Packet { payload, ..Packet::default() };
+            lane.full.push_back(std::mem::replace(&mut lane.gathering, next));
+        }
+        let packet = &mut lane.gathering;
+        packet.frames += 1;
+        packet.cookies.extend(cookie);
+        packet.give_up = packet.give_up.max(give_up);
+        if packet.payload.len() >= FULL_BYTES || packet.frames >= MAX_PACKET_CALLS {
+            lane.full.push_back(std::mem::take(packet));
+        }
+        if !lane.queued && lane.may_send() {
+            lane.queued = true;
+            self.ready.push_back(key);
+        }
+        Ok(())
+    }
+
+    /// Whether the owner should attach its note of this `epoch` to the lane's next packet: true
+    /// at most once per `interval` and epoch, and recorded as done.
+    pub fn note_due(&mut self, key: LaneKey, epoch: u64, now: Time, interval: Duration) -> bool {
+        let lane = self.lanes.entry(key).or_default();
+        let due = lane.noted.is_none_or(|(noted, at)| noted != epoch || now >= at + interval);
+        if due {
+            lane.noted = Some((epoch, now));
+        }
+        due
+    }
+
+    /// The report of a packet: `Ok`, or the failure and the packet's bytes.
+    pub fn handle_delivered(
+        &mut self,
+        token: u64,
+        result: Result<(), (Status, &[u8])>,
+        now: Time,
+    ) -> Report<C> {
+        let Some(flight) = self.in_flight.remove(&token) else { return Report::Unknown };
+        self.stalled = None;
+        self.land(flight.lane);
+        match result {
+            Ok(()) => Report::Stored { cookies: flight.cookies, sent: flight.sent },
+            Err((status, payload)) if status.is_retryable() && now < flight.give_up => {
+                let Flight { lane, frames, cookies, give_up, .. } = flight;
+                let packet = Packet { payload: payload.to_vec(), frames, cookies, give_up };
+                self.retries.push_back((now + RETRY_BACKOFF, lane, packet));
+                Report::Retried
+            }
+            Err((status, _)) => Report::Failed { cookies: flight.cookies, status },
+        }
+    }
+
+    /// Takes back the buffer of a packet that the transport has taken.
+    pub fn handle_sent(&mut self, mut payload: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS && payload.capacity() <= FULL_BYTES {
+            payload.clear();
+            self.spare.push(payload);
+        }
+    }
+
+    /// The transport did not take a packet. A full queue is waited for; otherwise the frames'
+    /// cookies come back with the status.
+    pub fn handle_rejected(
+        &mut self,
+        transmit: Transmit,
+        rejected: Rejected,
+        now: Time,
+    ) -> Option<(Vec<C>, Status)> {
+        let flight = self.in_flight.remove(&transmit.token)?;
+        self.land(flight.lane);
+        match rejected {
+            Rejected::Failed(status) => Some((flight.cookies, status)),
+            Rejected::Full => {
+                let Flight { lane, frames, cookies, give_up, .. } = flight;
+                let packet = Packet { payload: transmit.payload, frames, cookies, give_up };
+                // In front: it must not be overtaken by what gathered meanwhile.
+                self.requeue(lane, packet);
+                self.stalled = Some(now + RETRY_BACKOFF);
+                None
+            }
+        }
+    }
+
+    /// Time has passed: packets whose backoff is over may leave.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.stalled = None;
+        while self.retries.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, key, packet)) = self.retries.pop_front() else { break };
+            self.requeue(key, packet);
+        }
+    }
+
+    /// The next packet to hand to the transport.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        if self.stalled.is_some() {
+            return None;
+        }
+        loop {
+            let key = self.ready.pop_front()?;
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            lane.queued = false;
+            let packet = match lane.full.pop_front() {
+                Some(packet) => packet,
+                None if lane.may_send() => std::mem::take(&mut lane.gathering),
+                None => continue,
+            };
+            lane.flying += 1;
+            if lane.may_send() {
+                lane.queued = true;
+                self.ready.push_back(key);
+            }
+            let token = self.next_token;
+            self.next_token += 1;
+            let Packet { payload, frames, cookies, give_up } = packet;
+            self.in_flight.insert(token, Flight { lane: key, frames, cookies, give_up, sent: now });
+            return Some(Transmit { target: key.target, token, payload });
+        }
+    }
+
+    /// When [`Outbox::handle_timeout`] has something to do.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let retry = self.retries.front().map(|(at, ..)| *at);
+        retry.into_iter().chain(self.stalled).min()
+    }
+
+    /// Packets handed to the transport whose report is out.
+    pub fn packets_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Packets handed to the transport since the start.
+    pub const fn packets(&self) -> u64 {
+        self.next_token
+    }
+
+    /// Whether nothing gathers, waits or flies.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+            && self.retries.is_empty()
+            && self.lanes.values().all(|lane| lane.is_empty())
+    }
+
+    fn land(&mut self, key: LaneKey) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        lane.flying = lane.flying.saturating_sub(1);
+        if !lane.queued && lane.may_send() {
+            lane.queued = true;
+            self.ready.push_back(key);
+        } else if lane.flying == 0 && lane.is_empty() && self.lanes.len() > IDLE_LANES {
+            self.lanes.remove(&key);
+        }
+    }
+
+    fn requeue(&mut self, key: LaneKey, packet: Packet<C>) {
+        let lane = self.lanes.entry(key).or_default();
+        lane.full.push_front(packet);
+        if !lane.queued {
+            lane.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+}
+
+impl<C> Lane<C> {
+    fn may_send(&self) -> bool {
+        !self.full.is_empty() || (self.gathering.frames > 0 && self.flying < PACKETS_IN_FLIGHT)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.gathering.frames == 0
+    }
+}
+
+/// Writes a packet's header. Sequences are drawn from one counter for all lanes: within a lane
+/// they ascend with gaps, so a lane that was forgotten goes on where a reader expects it.
+fn begin(me: InstanceId, key: LaneKey, sequence: u64, reply_to: &[Route], out: &mut Vec<u8>) {
+    let header =
+        Header { sender: me, destination: key.destination, sequence, reply_to: reply_to.to_vec() };
+    header.encode(out);
+}

@@ -1,0 +1,99 @@
+//! What a server's machine sends: replies to callers, and news of itself.
+//!
+//! from: [`super::machine`] · to: [`crate::outbox`]
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{intake::Call, machine::ServerMachine};
+use crate::{
+    ids::InstanceId,
+    metadata::Metadata,
+    outbox::LaneKey,
+    status::{Code, Status},
+    time::Time,
+    transport::{Target, Topic},
+    wire::{
+        frame::{Announce, Outcome, Reply},
+        packet::Route,
+    },
+};
+
+/// How often a lane of replies carries news of this server's load.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
+
+impl<K: Clone> ServerMachine<K> {
+    /// Puts a word of this server's partitions and load on every reply partition. The first one,
+    /// before any partition is owned, teaches this server the distance to the broker's clock.
+    pub fn announce_everywhere(&mut self, now: Time) {
+        self.epoch += 1;
+        for service in 0..u16::try_from(self.services.len()).unwrap_or(u16::MAX) {
+            for partition in 0..self.services[usize::from(service)].topology.reply_partitions {
+                let lane = reply_lane(service, partition, InstanceId::ANY);
+                self.announce(lane, now);
+            }
+        }
+    }
+
+    /// Answers a call that is too late instead of executing it.
+    pub(super) fn expire(&mut self, call: &Call, now: Time) {
+        self.counts.expired += 1;
+        let message = "the deadline had passed when the server came to it; not executed";
+        let status = Status::new(Code::DeadlineExceeded, message);
+        self.reply(call, Outcome::Status(status), &Metadata::new(), now);
+    }
+
+    /// Puts a call's outcome on its way back.
+    pub(super) fn reply(
+        &mut self,
+        call: &Call,
+        outcome: Outcome<'_>,
+        metadata: &Metadata,
+        now: Time,
+    ) {
+        let Some(Route::Partition(partition)) = call.route else {
+            self.counts.undeliverable += 1;
+            self.ledger.finish(call.position);
+            return;
+        };
+        let lane = reply_lane(call.position.partition.service, partition, call.caller);
+        let mut reply = Reply {
+            call: call.id,
+            server_elapsed: now.saturating_since(call.received),
+            flight_request: call.flight,
+            metadata: Cow::Borrowed(metadata),
+            outcome,
+        };
+        let (position, give_up) = (call.position, call.deadline);
+        let pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
+        if let Err(error) = pushed {
+            let message = format!("the reply cannot be sent: {error}");
+            let status = Status::new(Code::ResourceExhausted, message).with_retryable(false);
+            reply.outcome = Outcome::Status(status);
+            reply.metadata = Cow::Owned(Metadata::new());
+            if self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out)).is_err() {
+                self.give_up(vec![position]);
+            }
+        }
+        if self.outbox.note_due(lane, self.epoch, now, ANNOUNCE_INTERVAL) {
+            self.announce(lane, now);
+        }
+    }
+
+    fn announce(&mut self, lane: LaneKey, now: Time) {
+        let service = &self.services[usize::from(lane.target.service)];
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let announce = Announce {
+            partitions: service.owned.iter().copied().collect(),
+            running: count(self.intake.running()),
+            queued: count(self.intake.queued()),
+            limit: count(self.intake.limit()),
+        };
+        // News that does not fit is left out; the next announcement says it again.
+        let _ = self.outbox.push(lane, None, now, |out| announce.encode(out));
+    }
+}
+
+const fn reply_lane(service: u16, partition: u32, destination: InstanceId) -> LaneKey {
+    let target = Target { service, topic: Topic::Replies, partition };
+    LaneKey { target, destination }
+}

@@ -1,0 +1,450 @@
+//! Driver: a running server. Owns the lock around the machine, the clock and the tasks.
+//!
+//! from: the transport's events · to: [`super::service`] (calls to run), the transport (packets,
+//! commits)
+
+#![expect(clippy::disallowed_methods, reason = "a driver: time and tasks enter here")]
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    builtin,
+    events::Events,
+    machine::{Dispatch, ServerCounts, ServerMachine},
+    responder::Responder,
+    service::{Incoming, Service, check_service_name},
+};
+use crate::{
+    alarm::Alarm,
+    clock::{Clock, fresh_instance},
+    error::{SetupError, ShutdownError},
+    ids::{InstanceId, PartitionId},
+    outbox::Transmit,
+    status::{Code, Status},
+    time::Time,
+    transport::{CommitPoint, Endpoint, Rejected, ServerTransport, Transmitter, flush},
+    wire,
+};
+
+/// Calls that are taken out under one lock.
+const DISPATCH_BATCH: usize = 64;
+
+/// Announcements at the start, at most, to learn the distance to the broker's clock.
+const HELLOS: usize = 10;
+
+/// How well the broker's clock is to be known before the first call is judged by it.
+const CLOCK_UNCERTAINTY: Duration = Duration::from_millis(10);
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Handlers that run at once, over all services.
+    pub concurrency: usize,
+    /// How long a shutdown waits for running handlers.
+    pub drain_timeout: Duration,
+    /// How long a rebalance waits for running handlers of partitions that are taken away.
+    pub release_timeout: Duration,
+    /// How often finished calls are committed, at most.
+    pub commit_interval: Duration,
+    /// How long starting may take before it fails with the cause.
+    pub connect_timeout: Duration,
+    /// The largest packet, in bytes.
+    pub max_packet_bytes: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 1024,
+            drain_timeout: Duration::from_secs(30),
+            release_timeout: Duration::from_secs(3),
+            commit_interval: Duration::from_millis(100),
+            connect_timeout: Duration::from_secs(10),
+            max_packet_bytes: wire::MAX_PACKET_BYTES,
+        }
+    }
+}
+
+/// A running server. Dropping it ends it as a crash would: nothing is answered any more, and
+/// other servers repeat what was unfinished. [`Server::shutdown`] ends it in good order.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What a server did and does.
+#[derive(Clone, Debug)]
+pub struct ServerStats {
+    /// Handlers that run now.
+    pub running: usize,
+    /// Calls that wait for a place.
+    pub queued: usize,
+    /// Calls taken and not yet finished: running, waiting, or with their reply under way.
+    pub unfinished: usize,
+    /// Counts since the start.
+    pub counts: ServerCounts,
+    /// Packets sent since the start: replies under way at once share them.
+    pub packets: u64,
+    /// Records and frames that were dropped, by cause.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Partitions owned now, by service in the order of `.serve(…)`.
+    pub partitions: Vec<Vec<u32>>,
+}
+
+pub(crate) struct Shared {
+    me: InstanceId,
+    options: ServerOptions,
+    clock: Clock,
+    runtime: Handle,
+    services: Vec<Arc<dyn Service>>,
+    machine: OnceLock<Mutex<ServerMachine<CancellationToken>>>,
+    transport: OnceLock<Arc<dyn ServerTransport>>,
+    alarm: Arc<Alarm>,
+    /// Rung when calls finish: whoever waits for room, quiet or commits looks again.
+    room: Arc<Notify>,
+    quiet: Notify,
+    commits: Arc<Notify>,
+    deliveries: Notify,
+    fault: Mutex<Option<Status>>,
+}
+
+impl Server {
+    /// Starts to serve: topics are there, the first word is delivered, the group is joined.
+    ///
+    /// # Errors
+    /// Invalid services or settings, and whatever keeps the broker from carrying them; within the
+    /// connect timeout unless the endpoint is told to keep trying.
+    pub async fn start(
+        endpoint: &dyn Endpoint,
+        services: Vec<Arc<dyn Service>>,
+        options: ServerOptions,
+    ) -> Result<Self, SetupError> {
+        check_services(&services)?;
+        let shared = Arc::new(Shared::new(services, options));
+        let events = Arc::new(Events(Arc::downgrade(&shared)));
+        let transport = endpoint.server(events)?;
+        let transport = shared.transport.get_or_init(|| transport);
+        let mut topologies = Vec::new();
+        for (index, service) in (0..).zip(&shared.services) {
+            topologies.push(transport.open(index, service.descriptor().name).await?);
+        }
+        let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
+        let machine = ServerMachine::new(shared.me, topologies, limit, max_packet);
+        shared.machine.get_or_init(|| Mutex::new(machine));
+        shared.say_hello(endpoint.name()).await?;
+        transport.join().await?;
+        let alarm = Arc::clone(&shared.alarm);
+        tokio::spawn(alarm.run(shared.clock, Arc::downgrade(&shared), Shared::ring));
+        tokio::spawn(commit_loop(Arc::downgrade(&shared), Arc::clone(&shared.commits)));
+        Ok(Self { shared })
+    }
+
+    /// This server's instance.
+    pub fn instance(&self) -> InstanceId {
+        self.shared.me
+    }
+
+    /// What it did and does.
+    pub fn stats(&self) -> ServerStats {
+        self.shared.stats()
+    }
+
+    /// Ends in good order: takes no more calls, finishes and answers what runs, commits, leaves
+    /// the group. Calls that wait in memory are left to the next server; they were not executed.
+    ///
+    /// # Errors
+    /// Handlers ran longer than the drain time, or the last commit failed.
+    pub async fn shutdown(self) -> Result<(), ShutdownError> {
+        let Some(transport) = self.shared.transport.get() else { return Ok(()) };
+        let waited = self.shared.options.drain_timeout;
+        let owned = self.shared.with(ServerMachine::retire).unwrap_or_default();
+        self.shared.quiet(&owned, waited).await;
+        let running = self.shared.stats().running;
+        let left = transport.leave().await;
+        transport.close().await;
+        match left {
+            _ if running > 0 => Err(ShutdownError::DrainTimeout { unfinished: running, waited }),
+            Err(cause) => Err(ShutdownError::Commit(cause)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
+    if services.is_empty() {
+        return Err(SetupError::NoService);
+    }
+    let mut names = HashSet::new();
+    for service in services {
+        let name = service.descriptor().name;
+        check_service_name(name)?;
+        if !names.insert(name) {
+            return Err(SetupError::DuplicateService { name: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Why the first announcement was not taken.
+fn unheard(status: &Status) -> SetupError {
+    if status.code() == Code::PermissionDenied {
+        return SetupError::Unauthorized {
+            action: "write".to_owned(),
+            resource: "the replies topic".to_owned(),
+            cause: status.message().to_owned(),
+        };
+    }
+    SetupError::Transport(status.to_string())
+}
+
+impl Shared {
+    fn new(services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
+        Self {
+            me: fresh_instance(),
+            options,
+            clock: Clock::start(),
+            runtime: Handle::current(),
+            services,
+            machine: OnceLock::new(),
+            transport: OnceLock::new(),
+            alarm: Alarm::new(),
+            room: Arc::default(),
+            quiet: Notify::new(),
+            commits: Arc::new(Notify::new()),
+            deliveries: Notify::new(),
+            fault: Mutex::new(None),
+        }
+    }
+
+    pub(super) const fn me(&self) -> InstanceId {
+        self.me
+    }
+
+    fn service(&self, index: u16) -> Option<&Arc<dyn Service>> {
+        self.services.get(usize::from(index))
+    }
+
+    pub(super) fn stats(&self) -> ServerStats {
+        let count = u16::try_from(self.services.len()).unwrap_or(u16::MAX);
+        let stats = self.with(|machine, _| {
+            let (running, queued, _) = machine.load();
+            ServerStats {
+                running,
+                queued,
+                unfinished: machine.unfinished(),
+                counts: machine.counts(),
+                packets: machine.packets(),
+                dropped: machine.dropped().iter().collect(),
+                partitions: (0..count).map(|service| machine.owned(service)).collect(),
+            }
+        });
+        stats.unwrap_or_else(|| ServerStats {
+            running: 0,
+            queued: 0,
+            unfinished: 0,
+            counts: ServerCounts::default(),
+            packets: 0,
+            dropped: Vec::new(),
+            partitions: Vec::new(),
+        })
+    }
+
+    /// Sends the first announcements and waits until the broker has them: this proves the right
+    /// to write replies, and teaches the distance to the broker's clock before any call is judged.
+    /// The first one's report is late, for connections are made meanwhile; so a few may follow.
+    async fn say_hello(&self, endpoint: &str) -> Result<(), SetupError> {
+        let waited = self.options.connect_timeout;
+        let until = Instant::now() + waited;
+        for _ in 0..HELLOS {
+            self.with(ServerMachine::announce_everywhere);
+            let delivered = async {
+                let flushed = || self.machine.get().is_none_or(|it| it.lock().is_flushed());
+                while self.fault.lock().is_none() && !flushed() {
+                    self.deliveries.notified().await;
+                }
+            };
+            if tokio::time::timeout_at(until, delivered).await.is_err() {
+                let cause = "the first announcement was not delivered".to_owned();
+                let endpoint = endpoint.to_owned();
+                return Err(SetupError::Unreachable { endpoint, waited, cause });
+            }
+            if let Some(status) = self.fault.lock().take() {
+                return Err(unheard(&status));
+            }
+            let uncertainty = self.with(|machine, now| machine.clock_uncertainty(now)).flatten();
+            // A topic that keeps the senders' times teaches nothing, however often it is asked.
+            if uncertainty.is_none_or(|uncertainty| uncertainty <= CLOCK_UNCERTAINTY) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drives the machine: `event`, then whatever follows from it. `None` before the machine is.
+    pub(super) fn with<R>(
+        &self,
+        event: impl FnOnce(&mut ServerMachine<CancellationToken>, Time) -> R,
+    ) -> Option<R> {
+        let transport = self.transport.get()?;
+        let mut machine = self.machine.get()?.lock();
+        let now = self.clock.now();
+        let result = event(&mut machine, now);
+        flush(&mut *machine, &**transport, 0, now);
+        self.alarm.set(machine.next_timeout());
+        let (commits, room) = (machine.has_commits(), machine.has_room());
+        let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
+        drop(machine);
+        cancels.iter().for_each(CancellationToken::cancel);
+        if commits {
+            self.commits.notify_one();
+        }
+        if room {
+            self.room.notify_waiters();
+        }
+        self.quiet.notify_waiters();
+        Some(result)
+    }
+
+    /// Runs every call that may run now.
+    pub(super) fn dispatch(self: &Arc<Self>) {
+        loop {
+            let batch = self.with(|machine, now| {
+                let next = || machine.poll_dispatch(now, CancellationToken::new);
+                std::iter::from_fn(next).take(DISPATCH_BATCH).collect::<Vec<_>>()
+            });
+            let Some(batch) = batch else { return };
+            let more = batch.len() == DISPATCH_BATCH;
+            for Dispatch { place, call, cancel } in batch {
+                let index = call.position.partition.service;
+                let responder = Responder::new(self, place);
+                let incoming = Incoming::new(call, cancel, responder);
+                let Some(service) = self.service(index) else { continue };
+                builtin::dispatch(self, index, &**service, incoming);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn ring(&self) {
+        self.with(ServerMachine::handle_timeout);
+        let next = self.machine.get().and_then(|machine| machine.lock().next_timeout());
+        self.alarm.set(next);
+    }
+
+    /// The broker answered for a packet, or never will: a start that waits for it goes on.
+    pub(super) fn heard(&self, fault: Option<Status>) {
+        if fault.is_some() {
+            *self.fault.lock() = fault;
+        }
+        self.deliveries.notify_one();
+    }
+
+    /// Rung when there may be room for more calls, and when there is no server any more.
+    pub(super) const fn room(&self) -> &Arc<Notify> {
+        &self.room
+    }
+
+    pub(super) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.machine.get().is_some_and(|machine| machine.lock().is_full())
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.machine.get().is_none_or(|machine| machine.lock().has_room())
+    }
+
+    /// Waits until nothing of these partitions runs or has its reply under way, at most so long.
+    async fn quiet(&self, partitions: &[PartitionId], patience: Duration) {
+        let until = Instant::now() + patience;
+        loop {
+            let progress = self.quiet.notified();
+            let done = self.machine.get().is_none_or(|it| it.lock().is_released(partitions));
+            if done || tokio::time::timeout_at(until, progress).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) async fn released(
+        self: Arc<Self>,
+        partitions: Vec<PartitionId>,
+    ) -> Vec<CommitPoint> {
+        self.quiet(&partitions, self.options.release_timeout).await;
+        self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("instance", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody would hear their answers.
+        if let Some(machine) = self.machine.get_mut() {
+            machine.get_mut().cancels().for_each(CancellationToken::cancel);
+        }
+        self.alarm.stop();
+        self.commits.notify_one();
+        self.room.notify_waiters();
+    }
+}
+
+impl Transmitter for ServerMachine<CancellationToken> {
+    fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        Self::poll_transmit(self, now)
+    }
+
+    fn handle_sent(&mut self, payload: Vec<u8>) {
+        Self::handle_sent(self, payload);
+    }
+
+    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
+        Self::handle_rejected(self, transmit, rejected, now);
+    }
+}
+
+/// Commits what is finished, at intervals, as long as there is something.
+async fn commit_loop(shared: Weak<Shared>, commits: Arc<Notify>) {
+    loop {
+        commits.notified().await;
+        let Some(interval) = shared.upgrade().map(|shared| shared.options.commit_interval) else {
+            return;
+        };
+        tokio::time::sleep(interval).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let points = shared.with(|machine, _| machine.poll_commit()).unwrap_or_default();
+        let Some(transport) = shared.transport.get() else { return };
+        if points.is_empty() {
+            continue;
+        }
+        let partitions: Vec<_> = points.iter().map(|point| point.partition).collect();
+        let results = transport.commit(points).await;
+        for (partition, result) in partitions.into_iter().zip(results) {
+            if let Err(cause) = result {
+                tracing::warn!(target: "krpc::server", ?partition, cause, "commit failed");
+                shared.with(|machine, _| machine.handle_commit_failed(partition));
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Driver: what the transport reports to a server.
+//!
+//! from: the transport · to: [`super::machine`], through [`super::driver`]
+
+use std::sync::{Arc, Weak};
+
+use super::driver::Shared;
+use crate::{
+    ids::PartitionId,
+    status::Status,
+    transport::{
+        BoxFuture, CommitPoint, Delivery, ProducerEvents, Record, ServerEvents, split_token,
+    },
+};
+
+/// The transport's view of a server; weak, because the server owns its transport.
+#[derive(Debug)]
+pub(super) struct Events(pub(super) Weak<Shared>);
+
+impl ProducerEvents for Events {
+    fn delivered(&self, token: u64, delivery: Delivery<'_>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let fault = match &delivery {
+            Delivery::Stored { .. } => None,
+            Delivery::Failed { status, .. } => {
+                tracing::warn!(target: "krpc::server", %status, "a packet was not delivered");
+                Some(status.clone())
+            }
+        };
+        let (_, token) = split_token(token);
+        shared.with(|machine, now| machine.handle_delivered(token, &delivery, now));
+        shared.heard(fault);
+        shared.dispatch();
+    }
+}
+
+impl ServerEvents for Events {
+    fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.with(|machine, now| machine.handle_assigned(&partitions, now));
+    }
+
+    fn arrived(&self, record: Record) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.with(|machine, now| machine.handle_record(&record, now));
+        shared.dispatch();
+    }
+
+    fn full(&self) -> Option<BoxFuture<'static, ()>> {
+        let shared = self.0.upgrade()?;
+        if !shared.is_full() {
+            return None;
+        }
+        // Weak here too: the transport keeps this future, and the server keeps the transport.
+        let (server, room) = (Weak::clone(&self.0), Arc::clone(shared.room()));
+        Some(Box::pin(async move {
+            loop {
+                let rung = room.notified();
+                if server.upgrade().is_none_or(|server| server.has_room()) {
+                    return;
+                }
+                rung.await;
+            }
+        }))
+    }
+
+    fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>> {
+        let Some(shared) = self.0.upgrade() else { return Box::pin(async { Vec::new() }) };
+        shared.with(|machine, _| machine.release(&partitions));
+        Box::pin(shared.released(partitions))
+    }
+
+    fn lost(&self, partitions: Vec<PartitionId>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.with(|machine, now| machine.handle_lost(&partitions, now));
+    }
+
+    fn broken(&self, status: Status) {
+        tracing::error!(target: "krpc::server", %status, "the transport broke");
+        if let Some(shared) = self.0.upgrade() {
+            shared.heard(Some(status));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! From completions to the commit point and the map of what is finished beyond it.
+//!
+//! A partition's records are opened in ascending order and their calls finish in any order. The
+//! commit point is the lowest record that is not finished; what is finished beyond it travels as
+//! a [map](super::commit_map), so that a successor repeats only what was really unfinished.
+//!
+//! Only packets with unfinished calls are kept, a bit per call. Every other offset between the
+//! commit point and the last one opened is finished, or holds nothing (a transaction marker, a
+//! compacted record), which is the same here: so memory depends on the calls in progress, never
+//! on how far the slowest one holds the commit point back.
+//!
+//! What the predecessor's map says of offsets not opened yet is kept until they are, and goes
+//! into each commit before: otherwise a second takeover would repeat what the first one knew.
+//!
+//! A call counts as finished when its reply is *delivered*, not when its handler returns.
+//!
+//! from: [`inbox`](crate::inbox) opens offsets; a reply's delivery report finishes calls
+//! to: the transport's commit
+
+use std::collections::BTreeMap;
+
+use super::commit_map::{CallBits, Entry, FinishedMap, Known, MapError, MapWriter};
+use crate::ids::{PartitionId, Position};
+
+/// What is finished and what is not, of all partitions that a server owns.
+///
+/// Families: `assign`, `open`, `finish`, `commit_failed`, `revoke`, `lose` take what happened;
+/// `commit_points` says what to do; the rest are getters.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Ordered, so that commits are listed the same way in every run of a simulation.
+    partitions: BTreeMap<PartitionId, Progress>,
+    unfinished: usize,
+}
+
+/// What to commit for one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommitPoint {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The next offset to read: the lowest unfinished.
+    pub offset: i64,
+    /// The map of what is finished from there on: ASCII, at most 4,096 characters, empty if there
+    /// is nothing.
+    pub metadata: String,
+}
+
+/// What [`Ledger::open`] found out about a record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Opened {
+    /// No call of it is finished: execute all.
+    Fresh,
+    /// Some calls of it are finished already: execute those that
+    /// [`is_finished`](Ledger::is_finished) does not name.
+    Resumed,
+    /// All its calls are finished, or it lies below the commit point, or it is open already: skip
+    /// it.
+    Finished,
+    /// The partition is not ours (any more): skip it, its owner reads it.
+    NotAssigned,
+}
+
+impl Ledger {
+    /// Owns nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a partition; `committed` is the offset and the metadata that the group has committed
+    /// for it, if any. Without one it starts at the record that is opened first.
+    ///
+    /// A partition that is owned already starts anew.
+    ///
+    /// # Errors
+    /// The metadata is not a map. The partition is taken nevertheless, with an empty map: what was
+    /// finished beyond the committed offset is repeated.
+    pub fn assign(
+        &mut self,
+        partition: PartitionId,
+        committed: Option<(i64, &str)>,
+    ) -> Result<(), MapError> {
+        let (next, map) = match committed {
+            Some((offset, text)) => (offset.max(0), FinishedMap::decode(offset.max(0), text)),
+            None => (0, Ok(FinishedMap::default())),
+        };
+        let (inherited, result) = match map {
+            Ok(map) => (map, Ok(())),
+            Err(error) => (FinishedMap::default(), Err(error)),
+        };
+        self.lose(partition);
+        self.partitions.insert(partition, Progress::new(next, inherited));
+        result
+    }
+
+    /// Whether the partition is owned.
+    pub fn is_assigned(&self, partition: PartitionId) -> bool {
+        self.partitions.contains_key(&partition)
+    }
+
+    /// A record came: opens its `calls`, unless they are finished. A record of no calls (garbage)
+    /// is finished at once.
+    ///
+    /// A packet of another number of calls than the inherited map says is opened as if the map
+    /// did not name it.
+    pub fn open(&mut self, partition: PartitionId, offset: i64, calls: u32) -> Opened {
+        let Some(progress) = self.partitions.get_mut(&partition) else {
+            return Opened::NotAssigned;
+        };
+        let before = progress.unfinished;
+        let opened = progress.open(offset, calls);
+        self.unfinished += progress.unfinished - before;
+        opened
+    }
+
+    /// Whether this call is known to be finished; false for partitions that are not owned.
+    pub fn is_finished(&self, position: Position) -> bool {
+        let progress = self.partitions.get(&position.partition);
+        progress.is_some_and(|progress| progress.is_finished(position))
+    }
+
+    /// A call is finished: its reply is delivered, or nobody wants one.
+    ///
+    /// False if it is not open here, because the partition was revoked meanwhile or the call was
+    /// finished before. That is harmless; the caller counts it.
+    pub fn finish(&mut self, position: Position) -> bool {
+        let progress = self.partitions.get_mut(&position.partition);
+        let done = progress.is_some_and(|progress| progress.finish(position));
+        self.unfinished -= usize::from(done);
+        done
+    }
+
+    /// How many calls of the partition are open and not finished.
+    pub fn unfinished(&self, partition: PartitionId) -> usize {
+        self.partitions.get(&partition).map_or(0, |progress| progress.unfinished)
+    }
+
+    /// How many calls are open and not finished.
+    pub const fn total_unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// Whether [`commit_points`](Self::commit_points) would return anything.
+    pub fn has_changes(&self) -> bool {
+        self.partitions.values().any(|progress| progress.changed)
+    }
+
+    /// What to commit: the partitions that changed since this last named them.
+    pub fn commit_points(&mut self) -> Vec<CommitPoint> {
+        let changed = self.partitions.iter_mut().filter(|(_, progress)| progress.changed);
+        changed
+            .map(|(partition, progress)| {
+                progress.changed = false;
+                progress.commit_point(*partition)
+            })
+            .collect()
+    }
+
+    /// A commit of this partition failed: the next [`commit_points`](Self::commit_points) names it
+    /// again. Nothing if it is not owned any more.
+    pub fn commit_failed(&mut self, partition: PartitionId) {
+        if let Some(progress) = self.partitions.get_mut(&partition) {
+            progress.changed |= progress.opened;
+        }
+    }
+
+    /// The partition is taken away in order: what is to be committed last, if anything was opened,
+    /// even if it was named before: a commit that is under way may fail, and nobody would name it
+    /// again. Its state is dropped; calls that still run finish unnoticed.
+    pub fn revoke(&mut self, partition: PartitionId) -> Option<CommitPoint> {
+        let progress = self.partitions.remove(&partition)?;
+        self.unfinished -= progress.unfinished;
+        progress.opened.then(|| progress.commit_point(partition))
+    }
+
+    /// The partition is lost, perhaps long ago, and somebody else may have committed since: its
+    /// state is dropped, nothing may be committed.
+    pub fn lose(&mut self, partition: PartitionId) {
+        if let Some(progress) = self.partitions.remove(&partition) {
+            self.unfinished -= progress.unfinished;
+        }
+    }
+}
+
+/// One partition.
+#[derive(Debug)]
+struct Progress {
+    /// Packets with unfinished calls, by offset.
+    open: BTreeMap<i64, CallBits>,
+    /// Calls open and not finished.
+    unfinished: usize,
+    /// One past the last offset opened; before the first, where to start.
+    next: i64,
+    /// Whether anything was opened: before that there is nothing to commit.
+    opened: bool,
+    /// Whether the commit point or its map changed since it was last named.
+    changed: bool,
+    /// What the predecessor finished at `next` and beyond.
+    inherited: FinishedMap,
+}
+
+impl Progress {
+    const fn new(next: i64, inherited: FinishedMap) -> Self {
+        let open = BTreeMap::new();
+        Self { open, unfinished: 0, next, opened: false, changed: false, inherited }
+    }
+
+    fn open(&mut self, offset: i64, calls: u32) -> Opened {
+        if offset < self.next {
+            return Opened::Finished;
+        }
+        self.next = offset.saturating_add(1);
+        self.opened = true;
+        let bits = match self.inherited.take(offset) {
+            Known::Finished => {
+                // With nothing open the commit point is `next`, which moved just now.
+                self.changed |= self.open.is_empty();
+                return Opened::Finished;
+            }
+            Known::Partly(bits) if bits.count() == calls => bits,
+            Known::Partly(_) | Known::Nothing => CallBits::new(calls),
+        };
+        if bits.unfinished() == 0 {
+            self.changed = true;
+            return Opened::Finished;
+        }
+        let opened = if bits.finished() == 0 { Opened::Fresh } else { Opened::Resumed };
+        self.unfinished += bits.unfinished() as usize;
+        self.open.insert(offset, bits);
+        opened
+    }
+
+    fn is_finished(&self, Position { offset, index, .. }: Position) -> bool {
+        match self.open.get(&offset) {
+            Some(bits) => bits.is_set(index),
+            None => offset < self.next || self.inherited.is_finished(offset, index),
+        }
+    }
+
+    fn finish(&mut self, Position { offset, index, .. }: Position) -> bool {
+        let Some(bits) = self.open.get_mut(&offset) else { return false };
+        if !bits.set(index) {
+            return false;
+        }
+        if bits.unfinished() == 0 {
+            self.open.remove(&offset);
+        }
+        self.unfinished -= 1;
+        self.changed = true;
+        true
+    }
+
+    fn commit_point(&self, partition: PartitionId) -> CommitPoint {
+        let offset = match self.open.first_key_value() {
+            Some((offset, _)) => *offset,
+            None => self.inherited.finished_until(self.next),
+        };
+        let mut map = MapWriter::new(offset);
+        let mut cursor = offset;
+        for (offset, bits) in &self.open {
+            if map.is_full() {
+                break;
+            }
+            map.run(cursor, *offset);
+            map.packet(*offset, bits);
+            cursor = offset.saturating_add(1);
+        }
+        map.run(cursor, self.next);
+        for entry in self.inherited.entries() {
+            if map.is_full() {
+                break;
+            }
+            match entry {
+                Entry::Run { start, end } => map.run(*start, *end),
+                Entry::Packet { offset, calls } => map.packet(*offset, calls),
+            }
+        }
+        CommitPoint { partition, offset, metadata: map.finish() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! A server: from a record to the user's handler, and from its outcome to a reply and a commit.
+
+mod answer;
+pub mod builtin;
+pub mod commit_map;
+pub mod driver;
+mod events;
+pub mod intake;
+pub mod ledger;
+pub mod machine;
+mod responder;
+pub mod service;

@@ -1,0 +1,235 @@
+//! What `#[krpc::service]` generates against: a service's description, and one incoming call.
+//!
+//! from: [`super::driver`] · to: the generated `SumServer`, and from there the user's handler
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+
+use super::{intake::Call, responder::Responder};
+use crate::{
+    codec::ValueCodec,
+    context::Context,
+    error::SetupError,
+    metadata::Metadata,
+    status::{Code, Status},
+    wire::frame::Outcome,
+};
+
+/// A service as its trait was written.
+#[derive(Debug)]
+pub struct ServiceDescriptor {
+    /// The name that stands in topics and paths.
+    pub name: &'static str,
+    /// The version the trait states.
+    pub version: &'static str,
+    /// The trait's documentation.
+    pub doc: &'static str,
+    /// Its methods.
+    pub methods: &'static [&'static MethodDescriptor],
+}
+
+/// A method as it was written.
+#[derive(Debug)]
+pub struct MethodDescriptor {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// `service/method`.
+    pub path: &'static str,
+    /// The method's documentation.
+    pub doc: &'static str,
+    /// Its arguments, without the context.
+    pub args: &'static [ArgDescriptor],
+    /// The type of its value, as written.
+    pub output: &'static str,
+    /// The type of its own error, as written; `None` for a bare return type.
+    pub error: Option<&'static str>,
+    /// The deadline of its calls, unless the caller sets one; `None` for the channel's.
+    pub timeout: Option<Duration>,
+    /// Whether executing it twice is as good as once.
+    pub idempotent: bool,
+    /// A hash of names and types: when a peer's differs, a failure to decode is explained by it.
+    pub fingerprint: u32,
+}
+
+/// An argument as it was written.
+#[derive(Debug)]
+pub struct ArgDescriptor {
+    /// Its name, which is its field on the wire.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: &'static str,
+}
+
+/// A service that can be served. Implemented by the generated `…Server` types.
+pub trait Service: Send + Sync + 'static {
+    /// What the service is.
+    fn descriptor(&self) -> &'static ServiceDescriptor;
+
+    /// Runs one call. Must not block.
+    fn dispatch(&self, call: Incoming);
+}
+
+/// Whether a service's name can be part of a topic's name.
+///
+/// # Errors
+/// [`SetupError::InvalidService`].
+pub fn check_service_name(name: &str) -> Result<(), SetupError> {
+    const MAX: usize = 150;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let reason = match name {
+        "" => "it is empty",
+        "." | ".." => "a topic cannot be called that",
+        name if name.len() > MAX => "it is longer than 150 bytes",
+        name if !name.bytes().all(legal) => "only letters, digits, '.', '_' and '-' are allowed",
+        _ => return Ok(()),
+    };
+    Err(SetupError::InvalidService { name: name.to_owned(), reason: reason.to_owned() })
+}
+
+/// One call on its way to a handler. Dropping it answers `Internal`.
+pub struct Incoming {
+    call: Call,
+    cancel: CancellationToken,
+    responder: Responder,
+}
+
+impl Incoming {
+    pub(crate) fn new(call: Call, cancel: CancellationToken, responder: Responder) -> Self {
+        Self { call, cancel, responder }
+    }
+
+    /// `service/method`.
+    pub fn path(&self) -> &str {
+        // Checked when the frame was read, so the default never shows.
+        std::str::from_utf8(&self.call.path).unwrap_or_default()
+    }
+
+    /// The method's name on the wire.
+    pub fn method(&self) -> &str {
+        self.path().rsplit_once('/').map_or("", |(_, method)| method)
+    }
+
+    /// Runs a handler whose method returns a bare value.
+    pub fn run<A, T, H, F>(self, method: &'static MethodDescriptor, handler: H)
+    where
+        A: DeserializeOwned,
+        T: Serialize + 'static,
+        H: FnOnce(Context, A) -> F,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.start(method, handler, |value: &T, codec, out| {
+            codec.encode(value, out).map(|()| true).map_err(|error| error.to_string())
+        });
+    }
+
+    /// Runs a handler whose method returns a `Result`.
+    pub fn try_run<A, T, E, H, F>(self, method: &'static MethodDescriptor, handler: H)
+    where
+        A: DeserializeOwned,
+        T: Serialize + 'static,
+        E: Serialize + 'static,
+        H: FnOnce(Context, A) -> F,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        self.start(method, handler, |result: &Result<T, E>, codec, out| {
+            let encoded = match result {
+                Ok(value) => codec.encode(value, out).map(|()| true),
+                Err(error) => codec.encode(error, out).map(|()| false),
+            };
+            encoded.map_err(|error| error.to_string())
+        });
+    }
+
+    /// Answers that the service has no such method.
+    pub fn unimplemented(self) {
+        let message = format!("no method {:?}", self.path());
+        self.refuse(Status::new(Code::Unimplemented, message));
+    }
+
+    /// Answers with a status.
+    pub fn refuse(self, status: Status) {
+        self.responder.finish(Outcome::Status(status), &Metadata::new());
+    }
+
+    fn start<A, R, H, F>(
+        self,
+        method: &'static MethodDescriptor,
+        handler: H,
+        encode: fn(&R, ValueCodec, &mut Vec<u8>) -> Result<bool, String>,
+    ) where
+        A: DeserializeOwned,
+        H: FnOnce(Context, A) -> F,
+        F: Future<Output = R> + Send + 'static,
+        R: 'static,
+    {
+        let Self { call, cancel, mut responder } = self;
+        let args = match call.codec.decode::<A>(&call.value) {
+            Ok(args) => args,
+            Err(error) => {
+                let hint = match call.fingerprint {
+                    0 => "",
+                    theirs if theirs == method.fingerprint => "",
+                    _ => "; the caller was built with another signature of this method",
+                };
+                let message = format!("arguments of {}: {error}{hint}", method.path);
+                let status = Status::new(Code::InvalidArgument, message);
+                return responder.finish(Outcome::Status(status), &Metadata::new());
+            }
+        };
+        let deadline = responder.instant(call.deadline);
+        let context = Context::new(call.metadata, deadline, 1, call.caller, cancel.clone());
+        let future = handler(context.clone(), args);
+        let codec = call.codec;
+        let runtime = responder.runtime().clone();
+        responder.detach();
+        runtime.spawn(async move {
+            let ended = tokio::select! {
+                biased;
+                value = future => Ok(value),
+                () = cancel.cancelled() => Err(cancelled()),
+                () = tokio::time::sleep_until(deadline.into()) => Err(overdue()),
+            };
+            // For what the handler spawned: its call is over, one way or another.
+            cancel.cancel();
+            let mut value = Vec::new();
+            let outcome = match ended.map(|result| encode(&result, codec, &mut value)) {
+                Ok(Ok(true)) => Outcome::Ok { codec, value: &value },
+                Ok(Ok(false)) => Outcome::App { codec, value: &value },
+                Ok(Err(error)) => Outcome::Status(unencodable(method, &error)),
+                Err(status) => Outcome::Status(status),
+            };
+            responder.finish(outcome, &context.take_reply_metadata());
+        });
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+fn cancelled() -> Status {
+    Status::new(Code::Cancelled, "the caller gave up")
+}
+
+fn overdue() -> Status {
+    Status::new(Code::DeadlineExceeded, "the deadline passed while the handler ran")
+}
+
+fn unencodable(method: &MethodDescriptor, error: &str) -> Status {
+    Status::new(Code::Internal, format!("the value of {} cannot be encoded: {error}", method.path))
+}
+
+/// A service behind a shared pointer serves as the service does.
+impl<S: Service + ?Sized> Service for Arc<S> {
+    fn descriptor(&self) -> &'static ServiceDescriptor {
+        (**self).descriptor()
+    }
+
+    fn dispatch(&self, call: Incoming) {
+        (**self).dispatch(call);
+    }
+}

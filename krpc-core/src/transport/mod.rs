@@ -1,0 +1,349 @@
+//! What carries packets: the traits between the drivers and a broker.
+//!
+//! A transport moves bytes and reports events; it knows topics, partitions, offsets and groups,
+//! and nothing of frames or calls. Two rules keep the drivers simple:
+//!
+//! - [`Producer::send`] never blocks and never calls back from inside itself, so it may be called
+//!   under a lock;
+//! - events come on the transport's own threads or tasks and must not block them either; where
+//!   something takes time, the event returns a future that the transport waits for.
+//!
+//! from: [`crate::client::channel`] and [`crate::server::driver`] (packets to send)
+//! to: the same (delivery reports, records, assignments)
+
+pub mod memory;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+pub use crate::server::ledger::CommitPoint;
+use crate::{
+    error::SetupError, ids::PartitionId, outbox::Transmit, status::Status, time::Time, wire,
+};
+
+/// A future behind a pointer, for the cold paths of a transport.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What every transport needs to know; the façade fills it from the builder and `KRPC_*`.
+#[derive(Clone, Debug)]
+pub struct TransportConfig {
+    /// Put before every topic and group name, followed by a dot; empty for none.
+    pub prefix: String,
+    /// Partitions of a calls topic that is created here.
+    pub call_partitions: u32,
+    /// Partitions that a calls topic must have to be adopted.
+    pub min_call_partitions: u32,
+    /// Partitions of a replies topic that is created here.
+    pub reply_partitions: u32,
+    /// Retention of a calls topic that is created here.
+    pub calls_retention: Duration,
+    /// Retention of a replies topic that is created here.
+    pub replies_retention: Duration,
+    /// Replication factor of topics created here; `None` for the broker's default.
+    pub replication: Option<u16>,
+    /// Whether missing topics are created; otherwise they are an error.
+    pub create_topics: bool,
+    /// The largest packet, in bytes; topics must carry it.
+    pub max_packet_bytes: usize,
+    /// How long connecting or starting may take before it fails with the cause.
+    pub connect_timeout: Duration,
+    /// Keep trying for ever instead of failing after `connect_timeout`.
+    pub keep_trying: bool,
+    /// The worker group; `None` for `[prefix.]krpc.<service>`.
+    pub group: Option<String>,
+    /// The group protocol.
+    pub group_protocol: GroupProtocol,
+    /// After how long without heartbeat a server counts as dead (classic protocol).
+    pub session_timeout: Duration,
+    /// How often a server says that it lives (classic protocol).
+    pub heartbeat_interval: Duration,
+    /// How long a rebalance waits for running handlers of partitions that are taken away.
+    pub release_timeout: Duration,
+    /// Properties passed to librdkafka as they are, after ours; the last of a name wins.
+    pub properties: Vec<(String, String)>,
+}
+
+/// How Kafka coordinates the servers of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GroupProtocol {
+    /// The classic protocol with cooperative-sticky assignment.
+    #[default]
+    Classic,
+    /// KIP-848 (`group.protocol=consumer`), for brokers of 4.0 and later.
+    Consumer,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        const HOUR: u64 = 60 * 60;
+        Self {
+            prefix: String::new(),
+            call_partitions: 12,
+            min_call_partitions: 1,
+            reply_partitions: 4,
+            calls_retention: Duration::from_secs(7 * 24 * HOUR),
+            replies_retention: Duration::from_secs(HOUR),
+            replication: None,
+            create_topics: true,
+            max_packet_bytes: wire::MAX_PACKET_BYTES,
+            connect_timeout: Duration::from_secs(10),
+            keep_trying: false,
+            group: None,
+            group_protocol: GroupProtocol::Classic,
+            session_timeout: Duration::from_secs(6),
+            heartbeat_interval: Duration::from_millis(500),
+            release_timeout: Duration::from_secs(3),
+            properties: Vec::new(),
+        }
+    }
+}
+
+impl TransportConfig {
+    /// The name of one of a service's topics.
+    pub fn topic(&self, service: &str, topic: Topic) -> String {
+        let dot = if self.prefix.is_empty() { "" } else { "." };
+        format!("{}{dot}krpc.{service}.{}", self.prefix, topic.suffix())
+    }
+
+    /// The name of a service's worker group.
+    pub fn group(&self, service: &str) -> String {
+        let dot = if self.prefix.is_empty() { "" } else { "." };
+        self.group.clone().unwrap_or_else(|| format!("{}{dot}krpc.{service}", self.prefix))
+    }
+}
+
+/// Which of a service's topics.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Topic {
+    /// Requests, read by the worker group.
+    Calls,
+    /// Replies and announcements, read by clients.
+    Replies,
+}
+
+impl Topic {
+    /// The last part of the topic's name.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Replies => "replies",
+        }
+    }
+}
+
+/// Where a record goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    /// The service's index within its channel or server: as given to `open`.
+    pub service: u16,
+    /// Which of its topics.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: u32,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The service's index, and the partition of its calls topic (server) or replies topic
+    /// (client).
+    pub partition: PartitionId,
+    /// The record's offset.
+    pub offset: i64,
+    /// When the broker appended it, on the broker's clock; `None` where the topic keeps the
+    /// sender's time.
+    pub appended: Option<Time>,
+    /// The record's value; empty if it is null.
+    pub payload: Bytes,
+}
+
+/// What became of a record that was sent.
+#[derive(Clone, Debug)]
+pub enum Delivery<'a> {
+    /// It is stored as durably as `acks` asks for.
+    Stored {
+        /// When the broker appended it, on the broker's clock, if the topic says.
+        appended: Option<Time>,
+    },
+    /// It was given up.
+    Failed {
+        /// Why; retryable if sending the same bytes again may succeed.
+        status: Status,
+        /// The record's value, for sending it again.
+        payload: &'a [u8],
+    },
+}
+
+/// Why a record was not taken for sending.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rejected {
+    /// The queue is full: try again after a delivery report.
+    Full,
+    /// It can never be sent, or not by this producer any more.
+    Failed(Status),
+}
+
+/// A service's topics, as found or created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Topology {
+    /// Partitions of the calls topic.
+    pub call_partitions: u32,
+    /// Partitions of the replies topic.
+    pub reply_partitions: u32,
+}
+
+/// An endpoint, parsed and configured: makes the two sides.
+pub trait Endpoint: Send + Sync + fmt::Debug {
+    /// The endpoint as users write it, for messages.
+    fn name(&self) -> &str;
+
+    /// A client's side. Does not wait for the broker: [`ClientTransport::open`] does.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    fn client(&self, events: Arc<dyn ClientEvents>)
+    -> Result<Arc<dyn ClientTransport>, SetupError>;
+
+    /// A server's side. Does not wait for the broker: [`ServerTransport::open`] does.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    fn server(&self, events: Arc<dyn ServerEvents>)
+    -> Result<Arc<dyn ServerTransport>, SetupError>;
+}
+
+/// Sends records.
+pub trait Producer: Send + Sync + fmt::Debug {
+    /// Queues a record. Never blocks; its [`Delivery`] is reported once, later, with `token`,
+    /// never from inside this call. Records of one target are stored in the order of these calls.
+    ///
+    /// # Errors
+    /// [`Rejected`]: no report will come.
+    fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected>;
+}
+
+/// A client's side of a transport.
+pub trait ClientTransport: Producer {
+    /// Waits until the endpoint answers at all.
+    ///
+    /// # Errors
+    /// Unreachable within the connect timeout.
+    fn reach(&self) -> BoxFuture<'_, Result<(), SetupError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Makes a service usable: finds or creates its topics, picks one reply partition by `seed`,
+    /// and reads it from its end as it is **now**, before anything is sent. Returns the topology
+    /// and that partition.
+    ///
+    /// # Errors
+    /// Unreachable, unauthorized, unfit or missing topics; within the connect timeout.
+    fn open<'a>(
+        &'a self,
+        service: u16,
+        name: &'a str,
+        seed: u64,
+    ) -> BoxFuture<'a, Result<(Topology, u32), SetupError>>;
+
+    /// Stops reading, gives queued records a bounded time to leave, and ends all threads.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A server's side of a transport.
+pub trait ServerTransport: Producer {
+    /// Finds or creates a service's topics. Called for each service before [`Self::join`].
+    ///
+    /// # Errors
+    /// Unreachable, unauthorized, unfit or missing topics; within the connect timeout.
+    fn open<'a>(
+        &'a self,
+        service: u16,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Topology, SetupError>>;
+
+    /// Joins the worker group of each opened service; returns when the group has been asked, not
+    /// when partitions are assigned.
+    ///
+    /// # Errors
+    /// Missing rights to the group.
+    fn join(&self) -> BoxFuture<'_, Result<(), SetupError>>;
+
+    /// Commits these points, one request for all; the results come in the same order. A point of
+    /// a partition that this server no longer owns is an error and changes nothing.
+    fn commit(&self, points: Vec<CommitPoint>) -> BoxFuture<'_, Vec<Result<(), String>>>;
+
+    /// Leaves the groups: each owned partition goes through [`ServerEvents::release`] and its
+    /// final point is committed. Returns what could not be committed.
+    fn leave(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Gives queued records a bounded time to leave and ends all threads; call after `leave`.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What a producer reports.
+pub trait ProducerEvents: Send + Sync + fmt::Debug {
+    /// The fate of one record, exactly once per accepted [`Producer::send`].
+    fn delivered(&self, token: u64, delivery: Delivery<'_>);
+}
+
+/// What a client's side reports.
+pub trait ClientEvents: ProducerEvents {
+    /// A record of an opened service's reply partition.
+    fn arrived(&self, record: Record);
+
+    /// The transport broke for good: nothing will be sent or arrive any more.
+    fn broken(&self, status: Status);
+}
+
+/// What a server's side reports.
+pub trait ServerEvents: ProducerEvents {
+    /// Partitions this server now owns, and what the group has committed for each: the next
+    /// offset and its metadata. Comes before any record of them.
+    fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>);
+
+    /// A record of an owned partition.
+    fn arrived(&self, record: Record);
+
+    /// `None` if more records are welcome now; otherwise a future that resolves when they are.
+    /// Asked after each batch of records, so that the backlog stays in Kafka.
+    fn full(&self) -> Option<BoxFuture<'static, ()>>;
+
+    /// Partitions are about to be taken away in good order: nothing more of them is dispatched,
+    /// and the future resolves when what runs is finished and answered, or the release timeout
+    /// is over. It yields the final points to commit.
+    fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>>;
+
+    /// Partitions were lost without warning: somebody else may own them already.
+    fn lost(&self, partitions: Vec<PartitionId>);
+
+    /// The transport broke for good.
+    fn broken(&self, status: Status);
+}
+
+/// A machine that has packets to send.
+pub(crate) trait Transmitter {
+    fn poll_transmit(&mut self, now: Time) -> Option<Transmit>;
+    fn handle_sent(&mut self, payload: Vec<u8>);
+    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time);
+}
+
+/// Hands all packets that are due to a producer. `tag` goes into the upper bits of each token, so
+/// that the delivery report finds its machine.
+pub(crate) fn flush(machine: &mut impl Transmitter, producer: &dyn Producer, tag: u16, now: Time) {
+    while let Some(transmit) = machine.poll_transmit(now) {
+        let token = (u64::from(tag) << TAG_SHIFT) | transmit.token;
+        match producer.send(transmit.target, &transmit.payload, token) {
+            Ok(()) => machine.handle_sent(transmit.payload),
+            Err(rejected) => machine.handle_rejected(transmit, rejected, now),
+        }
+    }
+}
+
+/// The tag and the machine's own token of a delivery report's token.
+pub(crate) const fn split_token(token: u64) -> (usize, u64) {
+    ((token >> TAG_SHIFT) as usize, token & ((1 << TAG_SHIFT) - 1))
+}
+
+/// 48 bits of tokens: at a million packets a second they last nine years.
+const TAG_SHIFT: u32 = 48;
