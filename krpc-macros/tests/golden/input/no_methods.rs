@@ -1,0 +1,2 @@
+#[krpc::service]
+pub trait Empty {}

@@ -1,0 +1,6 @@
+#[krpc::service]
+async fn add(x: u8) -> u8 {
+    x
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+trait Sum {
+    #[krpc::service]
+    async fn add(&self, x: u8) -> u8;
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[krpc::service]
+struct Sum {
+    x: u8,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[krpc::service]
+unsafe trait Sum {
+    async fn add(&self, x: u8) -> u8;
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[krpc::service]
+trait Sum {
+    async fn add(&self, x: u8) -> u8
+    where
+        Self: Sized;
+}
+
+fn main() {}
