@@ -1,0 +1,145 @@
+//! Whether a topic that others created carries us: partitions, size of messages, retention by key.
+
+use std::time::{Duration, Instant};
+
+use krpc_core::{error::SetupError, transport::Topic};
+use rdkafka::{
+    admin::{AdminOptions, ConfigResource, ResourceSpecifier},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use crate::{
+    config::RECORD_OVERHEAD,
+    events::is_unauthorized,
+    topics::{Setup, Wanted},
+};
+
+/// How long one request for settings may take.
+const REQUEST: Duration = Duration::from_secs(5);
+
+impl Setup<'_> {
+    /// Refuses a calls topic with fewer partitions than it must have; more are welcome.
+    pub(crate) fn check_partitions(&self, wanted: &[Wanted]) -> Result<(), SetupError> {
+        for topic in wanted.iter().filter(|topic| topic.topic == Topic::Calls) {
+            let there = topic.found.map_or(0, |found| found.partitions);
+            let needed = self.settings.config.min_call_partitions;
+            if there < needed {
+                let reason = format!(
+                    "it has {there} partitions and {needed} are wanted: add partitions, or set \
+                     KRPC_CALL_PARTITIONS to {there}"
+                );
+                return Err(SetupError::UnfitTopic { topic: topic.name.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the settings of topics that others created.
+    pub(crate) fn check_configs(&self, wanted: &[Wanted]) -> Result<(), SetupError> {
+        let adopted: Vec<_> = wanted.iter().filter(|topic| !topic.created).collect();
+        if adopted.is_empty() || self.mock.is_some() {
+            return Ok(());
+        }
+        let admin = self.admin()?;
+        let specifiers: Vec<_> =
+            adopted.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        loop {
+            let timeout = self.left()?.min(REQUEST);
+            let began = Instant::now();
+            let options = AdminOptions::new().request_timeout(Some(timeout));
+            let cause = match self.block(admin.describe_configs(&specifiers, &options)) {
+                Some(Ok(results)) => {
+                    for (topic, result) in adopted.iter().zip(results) {
+                        match result {
+                            Ok(resource) => self.fits(&topic.name, &resource)?,
+                            Err(code) => self.unseen(&topic.name, code),
+                        }
+                    }
+                    return Ok(());
+                }
+                Some(Err(KafkaError::AdminOp(code))) if is_unauthorized(code) => {
+                    adopted.iter().for_each(|topic| self.unseen(&topic.name, code));
+                    return Ok(());
+                }
+                Some(Err(error)) => error.to_string(),
+                None => "no answer to the request for the topics' settings".to_owned(),
+            };
+            self.retry("DESCRIBE", &cause, began);
+        }
+    }
+
+    fn fits(&self, topic: &str, resource: &ConfigResource) -> Result<(), SetupError> {
+        let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref());
+        match judge(value, self.settings.config.max_packet_bytes) {
+            Ok(None) => Ok(()),
+            Ok(Some(warning)) => {
+                self.producer.reporter().warn(topic, &format!("topic {topic}: {warning}"));
+                Ok(())
+            }
+            Err(reason) => Err(SetupError::UnfitTopic { topic: topic.to_owned(), reason }),
+        }
+    }
+
+    /// The settings of a topic cannot be read: it is used as it is.
+    fn unseen(&self, topic: &str, code: RDKafkaErrorCode) {
+        let message = format!("the settings of topic {topic} cannot be checked: {code}");
+        self.producer.reporter().warn(topic, &message);
+    }
+}
+
+/// Whether a topic's settings carry us: a warning at most, or why not and what would be enough.
+fn judge<'a>(
+    value: impl Fn(&str) -> Option<&'a str>,
+    max_packet_bytes: usize,
+) -> Result<Option<String>, String> {
+    if value("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+        return Err(
+            "it is compacted, which drops records; cleanup.policy=delete is needed".to_owned()
+        );
+    }
+    let needed = max_packet_bytes + RECORD_OVERHEAD;
+    let there = value("max.message.bytes").and_then(|bytes| bytes.parse::<usize>().ok());
+    if let Some(there) = there.filter(|there| *there < needed) {
+        let lower = match there.saturating_sub(RECORD_OVERHEAD) {
+            0..1024 => String::new(),
+            fits => format!(", or set max_packet_bytes to {fits}"),
+        };
+        return Err(format!(
+            "it takes messages of {there} bytes and {needed} are needed: raise its \
+             max.message.bytes{lower}"
+        ));
+    }
+    match value("message.timestamp.type") {
+        Some("LogAppendTime") | None => Ok(None),
+        Some(other) => Ok(Some(format!(
+            "message.timestamp.type is {other}: records are aged by the senders' clocks; \
+             LogAppendTime would make deadlines independent of them"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn judged(settings: &[(&str, &'static str)]) -> Result<Option<String>, String> {
+        let value =
+            |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        judge(value, 100_000)
+    }
+
+    #[test]
+    fn what_fits_and_what_does_not() {
+        let append = ("message.timestamp.type", "LogAppendTime");
+        assert_eq!(judged(&[append, ("max.message.bytes", "101024")]), Ok(None));
+        assert_eq!(judged(&[]), Ok(None));
+        assert!(judged(&[("message.timestamp.type", "CreateTime")]).unwrap().is_some());
+        assert!(judged(&[("cleanup.policy", "compact,delete")]).is_err());
+        let small = judged(&[("max.message.bytes", "101023")]).unwrap_err();
+        assert!(small.contains("101024") && small.contains("max_packet_bytes to 99999"), "{small}");
+        let tiny = judged(&[("max.message.bytes", "2000")]).unwrap_err();
+        assert!(!tiny.contains("max_packet_bytes"), "{tiny}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The inbox of a client: reads one reply partition for each service.
+//!
+//! One consumer for all services, assigned by hand and member of no group. A partition is assigned
+//! at the concrete offset that was its end **before** anything was sent, so no reply can be
+//! missed; and nothing is ever read from elsewhere without a warning.
+//!
+//! from: the replies topics
+//! to: `krpc_core::transport::ClientEvents::arrived`
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use krpc_core::{
+    error::SetupError,
+    status::{Code, Status},
+    transport::ClientEvents,
+};
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode,
+};
+
+use crate::{
+    config::Settings,
+    events::{Reporter, is_unauthorized},
+    queue::{Queue, Taken},
+    topics::Setup,
+    wait::{NET, Signal},
+};
+
+/// How long one question for a partition's end may take.
+const WATERMARKS: Duration = Duration::from_secs(1);
+
+/// Reads replies on a thread of its own.
+pub(crate) struct Inbox {
+    shared: Arc<Shared>,
+    /// Gone when the inbox is stopped.
+    reader: Mutex<Option<Reader>>,
+}
+
+/// A reply partition that is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// The service's index.
+    pub(crate) service: u16,
+    /// Its replies topic.
+    pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
+}
+
+type ReplyConsumer = BaseConsumer<ReplyHooks>;
+
+/// The consumer, and the queue that all its records come to.
+#[derive(Clone)]
+struct Reader {
+    consumer: Arc<ReplyConsumer>,
+    records: Arc<Queue>,
+}
+
+/// What the thread and the openers share.
+struct Shared {
+    events: Arc<dyn ClientEvents>,
+    routes: Mutex<Arc<Vec<Route>>>,
+    signal: Arc<Signal>,
+    stopping: AtomicBool,
+    /// How often reading went on elsewhere because the offset was gone.
+    resets: AtomicU64,
+}
+
+impl Inbox {
+    /// A consumer and its thread; nothing is read yet.
+    pub(crate) fn start(
+        settings: &Settings,
+        events: Arc<dyn ClientEvents>,
+    ) -> Result<Self, SetupError> {
+        let hooks = ReplyHooks(Reporter::new("replies"));
+        let consumer: Arc<ReplyConsumer> = Arc::new(settings.create(&settings.replies(), hooks)?);
+        let shared = Arc::new(Shared {
+            events: Arc::clone(&events),
+            routes: Mutex::default(),
+            signal: Arc::default(),
+            stopping: AtomicBool::new(false),
+            resets: AtomicU64::new(0),
+        });
+        let client = consumer.client();
+        // One signal for both queues: the thread serves the consumer's events as well.
+        let own = Queue::of_consumer(client, Arc::clone(&consumer), Arc::clone(&shared.signal));
+        let records = Queue::private(client, Arc::clone(&consumer), Arc::clone(&shared.signal));
+        let reader = Reader { records: Arc::new(records), consumer: Arc::clone(&consumer) };
+        let (theirs, read) = (Arc::clone(&shared), reader.clone());
+        let broken = move |status| events.broken(status);
+        crate::spawn("krpc-replies", broken, move || theirs.run(&read, &own))?;
+        Ok(Self { shared, reader: Mutex::new(Some(reader)) })
+    }
+
+    /// What is read for a service.
+    pub(crate) fn route(&self, service: u16) -> Option<Route> {
+        self.shared.routes.lock().iter().find(|route| route.service == service).cloned()
+    }
+
+    /// Begins to read a partition at its present end.
+    pub(crate) fn read(&self, setup: &Setup<'_>, route: &Route) -> Result<(), SetupError> {
+        let Some(reader) = self.reader.lock().clone() else { return Err(SetupError::Closed) };
+        let end = loop {
+            let timeout = setup.left()?.min(WATERMARKS);
+            let began = Instant::now();
+            match reader.consumer.fetch_watermarks(&route.topic, route.partition, timeout) {
+                Ok((_, end)) => break end,
+                Err(error) => match error.rdkafka_error_code() {
+                    Some(code) if is_unauthorized(code) => {
+                        return Err(SetupError::Unauthorized {
+                            action: "read".to_owned(),
+                            resource: route.topic.clone(),
+                            cause: code.to_string(),
+                        });
+                    }
+                    _ => setup.retry("WATERMARKS", &error.to_string(), began),
+                },
+            }
+        };
+        // Known before its first record can come.
+        Arc::make_mut(&mut *self.shared.routes.lock()).push(route.clone());
+        reader.assign(route, end).map_err(|error| {
+            let service = route.service;
+            Arc::make_mut(&mut *self.shared.routes.lock()).retain(|one| one.service != service);
+            SetupError::Transport(format!("{} cannot be assigned: {error}", route.topic))
+        })
+    }
+
+    /// Ends the thread, which drops the consumer. Does not wait.
+    pub(crate) fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.signal.raise();
+        // Were this the last owner, the drop would block.
+        crate::aside(self.reader.lock().take());
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("routes", &*self.shared.routes.lock())
+            .field("resets", &self.shared.resets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    fn assign(&self, route: &Route, offset: i64) -> KafkaResult<()> {
+        self.receive(route);
+        self.consumer.incremental_assign(&route.list(Offset::Offset(offset))?)
+    }
+
+    /// Sends the partition's records to our queue; harmless to repeat.
+    fn receive(&self, route: &Route) {
+        self.records.receive(self.consumer.client(), &route.topic, route.partition);
+    }
+
+    /// Goes on where something is left to read: the offset that was asked for is not there.
+    fn restart(&self, route: &Route, next: Option<i64>) -> KafkaResult<i64> {
+        let watermarks =
+            self.consumer.fetch_watermarks(&route.topic, route.partition, WATERMARKS)?;
+        let offset = match watermarks {
+            // Retention overtook us: what is left has not been read.
+            (low, _) if next.is_some_and(|next| next < low) => low,
+            // The log was cut or made anew: what is there may have been read before.
+            (_, end) => end,
+        };
+        self.consumer.incremental_unassign(&route.list(Offset::Invalid)?)?;
+        self.assign(route, offset)?;
+        Ok(offset)
+    }
+}
+
+impl Route {
+    fn list(&self, offset: Offset) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.topic, self.partition, offset)?;
+        Ok(list)
+    }
+}
+
+impl Shared {
+    /// The thread: passes on replies until the client is closed.
+    fn run(&self, reader: &Reader, own: &Queue) {
+        let mut next: HashMap<u16, i64> = HashMap::new();
+        let mut lost: Vec<Route> = Vec::new();
+        let (mut broken, mut ticked) = (false, Instant::now());
+        while !self.stopping.load(Ordering::Acquire) {
+            let routes = Arc::clone(&self.routes.lock());
+            let taken = reader.records.take(|taken| match (find(&routes, &taken), taken.error) {
+                (Some(route), None) => {
+                    next.insert(route.service, taken.offset + 1);
+                    if let Some(record) = crate::record(route.service, &taken) {
+                        self.events.arrived(record);
+                    }
+                }
+                (Some(route), Some(RDKafkaErrorCode::AutoOffsetReset)) => lost.push(route.clone()),
+                (_, error) => self.unexpected(&reader.consumer, &taken, error),
+            });
+            lost.retain(|route| !self.restarted(reader, route, next.get(&route.service).copied()));
+            if taken == 0 {
+                self.signal.wait(NET);
+            }
+            let tick = ticked.elapsed() >= NET;
+            if tick {
+                ticked = Instant::now();
+                // A restart stops the partition in the background, and that takes its forwarding
+                // away; seldom after it was set again.
+                routes.iter().for_each(|route| reader.receive(route));
+            }
+            if (tick || own.len() > 0) && self.serve(reader, own) && !broken {
+                broken = true;
+                let message = "the reply consumer met a fatal error";
+                self.events.broken(Status::new(Code::Unavailable, message));
+            }
+        }
+    }
+
+    /// Serves errors, logs and statistics; one event for each call. True if the consumer failed.
+    fn serve(&self, reader: &Reader, own: &Queue) -> bool {
+        let mut failed = false;
+        loop {
+            failed |= matches!(reader.consumer.poll(Duration::ZERO), Some(Err(_)));
+            if own.len() == 0 || self.stopping.load(Ordering::Acquire) {
+                return failed && reader.consumer.client().fatal_error().is_some();
+            }
+        }
+    }
+
+    fn restarted(&self, reader: &Reader, route: &Route, next: Option<i64>) -> bool {
+        let reporter = &reader.consumer.context().0;
+        let Route { topic, partition, .. } = route;
+        match reader.restart(route, next) {
+            Ok(offset) => {
+                let times = self.resets.fetch_add(1, Ordering::Relaxed) + 1;
+                let message = format!(
+                    "{topic} [{partition}] is no longer there from {next:?} on: reading goes on \
+                     at {offset}, replies may be lost ({times} times so far)"
+                );
+                reporter.warn("RESET", &message);
+                true
+            }
+            Err(error) => {
+                reporter.warn("RESET", &format!("{topic} [{partition}]: {error}"));
+                self.stopping.load(Ordering::Acquire)
+            }
+        }
+    }
+
+    fn unexpected(
+        &self,
+        consumer: &ReplyConsumer,
+        taken: &Taken<'_>,
+        error: Option<RDKafkaErrorCode>,
+    ) {
+        let topic = String::from_utf8_lossy(taken.topic);
+        let (kind, text) = match error {
+            Some(code) => (code.to_string(), String::from_utf8_lossy(taken.payload)),
+            None => ("STRAY".to_owned(), "a record of a topic that is not open".into()),
+        };
+        consumer.context().0.warn(&kind, &format!("{topic} [{}]: {text}", taken.partition));
+    }
+}
+
+fn find<'a>(routes: &'a [Route], taken: &Taken<'_>) -> Option<&'a Route> {
+    routes
+        .iter()
+        .find(|route| route.partition == taken.partition && route.topic.as_bytes() == taken.topic)
+}
+
+/// librdkafka's view of us.
+struct ReplyHooks(Reporter);
+
+impl ClientContext for ReplyHooks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.stats_raw(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ConsumerContext for ReplyHooks {}

@@ -1,0 +1,287 @@
+//! One service's worker: a member of its group, and two threads.
+//!
+//! The **poll** thread serves the consumer's own queue: rebalances, errors, logs. Handlers never
+//! block it, so heartbeats and rebalances go on whatever the load. The **drain** thread takes
+//! records in batches from a private queue, to which each owned partition is forwarded; when the
+//! driver is full it waits without touching the queue, librdkafka's bounded prefetch fills up,
+//! and the backlog stays in Kafka.
+//!
+//! from: the calls topic
+//! to: `krpc_core::transport::ServerEvents::arrived`
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use krpc_core::{
+    error::SetupError,
+    status::{Code, Status},
+    transport::{CommitPoint, ServerEvents, Topic},
+};
+use parking_lot::{Condvar, Mutex};
+use rdkafka::{
+    TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    types::RDKafkaErrorCode,
+};
+use tokio::runtime::Handle;
+
+use crate::{
+    commits,
+    config::Settings,
+    events::{Reporter, is_unauthorized},
+    queue::{self, Queue},
+    rebalance::{Assignment, WorkerHooks},
+    wait::{NET, Signal, block_on},
+};
+
+/// How long the question for the rights to the group may take.
+const RIGHTS: Duration = Duration::from_secs(5);
+
+/// What leaving may take beyond the release and the last commit.
+const SLACK: Duration = Duration::from_secs(2);
+
+type GroupConsumer = BaseConsumer<WorkerHooks>;
+
+/// A running worker.
+pub(crate) struct Worker {
+    group: String,
+    hooks: Arc<WorkerHooks>,
+    poll_signal: Arc<Signal>,
+    drain_signal: Arc<Signal>,
+    /// Gone when the worker is stopped.
+    consumer: Mutex<Option<Arc<GroupConsumer>>>,
+    end: Arc<End>,
+}
+
+/// Told when the threads have ended.
+#[derive(Debug, Default)]
+struct End {
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Worker {
+    /// A consumer and its threads; not yet a member of the group.
+    pub(crate) fn start(
+        settings: &Settings,
+        service: u16,
+        name: &str,
+        events: Arc<dyn ServerEvents>,
+        runtime: Option<Handle>,
+    ) -> Result<Self, SetupError> {
+        let hooks = WorkerHooks {
+            service,
+            topic: settings.config.topic(name, Topic::Calls),
+            events,
+            reporter: Reporter::new("worker"),
+            assignment: Assignment::default(),
+            queue: OnceLock::new(),
+            committing: Mutex::new(()),
+            leaving: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            signal: Arc::new(Signal::default()),
+            runtime,
+            release_timeout: settings.config.release_timeout,
+        };
+        let consumer: Arc<GroupConsumer> =
+            Arc::new(settings.create(&settings.worker(name), hooks)?);
+        let worker = Self {
+            group: settings.config.group(name),
+            hooks: Arc::clone(consumer.context()),
+            poll_signal: Arc::default(),
+            drain_signal: Arc::default(),
+            consumer: Mutex::new(Some(Arc::clone(&consumer))),
+            end: Arc::default(),
+        };
+        worker.spawn(consumer)?;
+        Ok(worker)
+    }
+
+    fn spawn(&self, consumer: Arc<GroupConsumer>) -> Result<(), SetupError> {
+        let (poll_signal, drain_signal) =
+            (Arc::clone(&self.poll_signal), Arc::clone(&self.drain_signal));
+        let client = consumer.client();
+        let own = Queue::of_consumer(client, Arc::clone(&consumer), poll_signal);
+        let records = Queue::private(client, Arc::clone(&consumer), Arc::clone(&drain_signal));
+        let records = Arc::new(records);
+        self.hooks.queue.get_or_init(|| Arc::downgrade(&records));
+
+        let broken = |hooks: &Arc<WorkerHooks>| {
+            let hooks = Arc::clone(hooks);
+            move |status| hooks.events.broken(status)
+        };
+        let hooks = Arc::clone(&self.hooks);
+        let drain = crate::spawn("krpc-drain", broken(&self.hooks), move || {
+            drain(&hooks, &records);
+        })?;
+        let (hooks, end) = (Arc::clone(&self.hooks), Arc::clone(&self.end));
+        crate::spawn("krpc-poll", broken(&self.hooks), move || {
+            poll(&consumer, &hooks, &own);
+            drain_signal.raise();
+            // It reports its own panic.
+            let _ = drain.join();
+            drop(own);
+            // The last drop of a consumer blocks, for ever in rare cases: not before the word.
+            let consumer = Arc::into_inner(consumer);
+            *end.ended.lock() = true;
+            end.changed.notify_all();
+            drop(consumer);
+        })?;
+        Ok(())
+    }
+
+    /// Asks the group to take this worker in. Blocks until the coordinator has said whether it
+    /// may, or five seconds.
+    pub(crate) fn join(&self, partitions: u32) -> Result<(), SetupError> {
+        let Some(consumer) = self.consumer.lock().clone() else { return Err(SetupError::Closed) };
+        let topic = self.hooks.topic.as_str();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
+        let denied = match consumer.committed_offsets(list, RIGHTS) {
+            Ok(list) => queue::entries(&list).iter().find_map(|entry| entry.error),
+            Err(error) => error.rdkafka_error_code(),
+        };
+        // A coordinator that may not even be looked for answers nothing; the error comes aside.
+        let denied = denied.filter(|code| is_unauthorized(*code));
+        match denied.or_else(|| self.hooks.reporter.denied()) {
+            Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Err(unauthorized("read", topic, code))
+            }
+            Some(code) => Err(unauthorized("join", &self.group, code)),
+            // What else may be wrong passes, or shows in the group: it is asked in any case.
+            None => consumer
+                .subscribe(&[topic])
+                .map_err(|error| SetupError::Transport(error.to_string())),
+        }
+    }
+
+    /// Commits points of this service; the results in the order of the points. Blocks.
+    pub(crate) fn commit(&self, points: &[CommitPoint]) -> Vec<Result<(), String>> {
+        // Not held during the commit.
+        let consumer = self.consumer.lock().clone();
+        match consumer {
+            Some(consumer) => self.hooks.commit(&consumer, points),
+            None => vec![Err("the worker has stopped".to_owned()); points.len()],
+        }
+    }
+
+    /// Leaves the group: what is owned is released and committed on the poll thread, as in any
+    /// other revoke. Blocks, within the release timeout and a last commit's.
+    pub(crate) fn leave(&self) -> Result<(), String> {
+        let Some(consumer) = self.consumer.lock().clone() else { return Ok(()) };
+        self.hooks.leaving.store(true, Ordering::Release);
+        self.drain_signal.raise();
+        self.hooks.signal.raise();
+        consumer.unsubscribe();
+        let until = Instant::now() + self.hooks.release_timeout + commits::TIMEOUT + SLACK;
+        let mut failures = match self.hooks.assignment.wait_empty(until) {
+            true => Vec::new(),
+            false => vec![format!("group {} was not left in time", self.group)],
+        };
+        failures.extend(self.hooks.assignment.take_failures());
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    }
+
+    /// Ends the threads; the consumer is dropped by the last of them. Does not wait.
+    pub(crate) fn stop(&self) {
+        self.hooks.leaving.store(true, Ordering::Release);
+        self.hooks.closing.store(true, Ordering::Release);
+        let consumer = self.consumer.lock().take();
+        for signal in [&self.drain_signal, &self.poll_signal, &self.hooks.signal] {
+            signal.raise();
+        }
+        // The threads hold it too; were this the last, the drop would block.
+        crate::aside(consumer);
+    }
+
+    /// Waits for the threads after [`stop`](Self::stop).
+    pub(crate) fn wait_ended(&self, until: Instant) {
+        let mut ended = self.end.ended.lock();
+        while !*ended && !self.end.changed.wait_until(&mut ended, until).timed_out() {}
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let assignment = &self.hooks.assignment;
+        f.debug_struct("Worker")
+            .field("topic", &self.hooks.topic)
+            .field("assignment", assignment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The poll thread: serves rebalances, errors and logs until the worker is stopped.
+fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
+    // The driver may start tasks and timers wherever it is called.
+    let _entered = hooks.runtime.as_ref().map(Handle::enter);
+    let closing = || hooks.closing.load(Ordering::Acquire);
+    let mut broken = false;
+    while !closing() {
+        // One event for each call; the signal comes again only after the queue was empty. Called
+        // at least once for each wait, which is what `max.poll.interval.ms` wants to see.
+        let mut failed = false;
+        loop {
+            failed |= matches!(consumer.poll(Duration::ZERO), Some(Err(_)));
+            if own.len() == 0 || closing() {
+                break;
+            }
+        }
+        if failed
+            && !broken
+            && let Some((_, why)) = consumer.client().fatal_error()
+        {
+            broken = true;
+            let message = format!("the group consumer of {} failed: {why}", hooks.topic);
+            hooks.events.broken(Status::new(Code::Unavailable, message));
+        }
+        own.signal().wait(NET);
+    }
+}
+
+/// The drain thread: passes records on while the driver takes more.
+fn drain(hooks: &WorkerHooks, records: &Queue) {
+    let _entered = hooks.runtime.as_ref().map(Handle::enter);
+    let stopped = || hooks.leaving.load(Ordering::Acquire);
+    while !stopped() {
+        if let Some(room) = hooks.events.full() {
+            block_on(room, records.signal(), None, stopped);
+            continue;
+        }
+        let taken = hooks.assignment.dispatch(records, |taken| match taken.error {
+            None => {
+                if let Some(record) = crate::record(hooks.service, taken) {
+                    hooks.events.arrived(record);
+                }
+            }
+            Some(code) => {
+                let text = String::from_utf8_lossy(taken.payload);
+                let message = format!("{} [{}]: {text}", hooks.topic, taken.partition);
+                hooks.reporter.warn(&code.to_string(), &message);
+            }
+        });
+        if taken == 0 {
+            records.signal().wait(NET);
+        }
+    }
+}
+
+fn unauthorized(action: &str, resource: &str, code: RDKafkaErrorCode) -> SetupError {
+    SetupError::Unauthorized {
+        action: action.to_owned(),
+        resource: resource.to_owned(),
+        cause: code.to_string(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The transport against a real Apache Kafka: `KRPC_TEST_BROKERS` names one, or one is started.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests watch the clock")]
+
+mod embedded;
+mod faults;
+mod groups;
+mod pressure;
+mod sending;
+mod support;
+mod topics;
