@@ -1,0 +1,105 @@
+//! Channels: how a client gets to an endpoint.
+
+use std::time::Duration;
+
+use krpc_core::client::channel::Channel as CoreChannel;
+
+use crate::{ChannelStats, Config, InstanceId, SetupError, UntypedClient, config, endpoint};
+
+/// A connection to an endpoint, shared by the clients of many services. Cheap to clone; closed
+/// when the last clone, client and call of it are gone, or by [`Channel::close`].
+#[derive(Clone, Debug)]
+pub struct Channel {
+    core: CoreChannel,
+}
+
+impl Channel {
+    /// A channel with the settings of the environment (`KRPC_*`).
+    ///
+    /// A service's topics are found or created at its first call, or by [`Channel::open`].
+    ///
+    /// # Errors
+    /// An invalid endpoint or setting; an endpoint that cannot be reached within the connect
+    /// timeout.
+    pub async fn connect(endpoint: impl AsRef<str>) -> Result<Self, SetupError> {
+        Self::builder(endpoint).connect().await
+    }
+
+    /// A channel with settings of its own.
+    pub fn builder(endpoint: impl AsRef<str>) -> ChannelBuilder {
+        ChannelBuilder { endpoint: endpoint.as_ref().to_owned(), config: Config::from_env() }
+    }
+
+    /// Makes a service usable now rather than at its first call.
+    ///
+    /// # Errors
+    /// Whatever keeps the broker from carrying the service, within the connect timeout.
+    pub async fn open(&self, service: &str) -> Result<(), SetupError> {
+        self.core.open(service).await
+    }
+
+    /// A client of a service that is known by name only, for `ping` and `info`.
+    pub fn service(&self, name: &str) -> UntypedClient {
+        UntypedClient::named(&self.core, name.to_owned())
+    }
+
+    /// This channel's instance, as servers see it in `cx.caller()`.
+    pub fn instance(&self) -> InstanceId {
+        self.core.instance()
+    }
+
+    /// What the calls of a service are doing; `None` if the channel never called it.
+    pub fn stats(&self, service: &str) -> Option<ChannelStats> {
+        self.core.stats(service)
+    }
+
+    /// Ends every call in flight with `Cancelled`, gives what was sent a bounded time to leave,
+    /// and disconnects. Later calls fail with `Unavailable`.
+    pub async fn close(&self) {
+        self.core.close().await;
+    }
+
+    pub(crate) const fn from_core(core: CoreChannel) -> Self {
+        Self { core }
+    }
+
+    pub(crate) const fn core(&self) -> &CoreChannel {
+        &self.core
+    }
+}
+
+/// Settings of a channel; what is not set here comes from `KRPC_*`, and what is not set there is
+/// the default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `.connect()`"]
+pub struct ChannelBuilder {
+    endpoint: String,
+    config: Result<Config, SetupError>,
+}
+
+impl ChannelBuilder {
+    config::shared_settings!();
+
+    /// The deadline of calls that set none, and whose method sets none. Default 10 s.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.set("KRPC_TIMEOUT", format!("{}us", timeout.as_micros()))
+    }
+
+    /// Calls in flight at once per service, 1 to 1,000,000; more are refused with
+    /// `ResourceExhausted`. Default 65,536.
+    pub fn max_in_flight(self, calls: usize) -> Self {
+        self.set("KRPC_MAX_IN_FLIGHT", calls)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Channel::connect`].
+    pub async fn connect(self) -> Result<Channel, SetupError> {
+        let config = self.config?;
+        let endpoint = endpoint::parse(&self.endpoint, config.transport)?;
+        let core = CoreChannel::new(endpoint, config.client)?;
+        core.reach().await?;
+        Ok(Channel { core })
+    }
+}

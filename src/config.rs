@@ -1,0 +1,390 @@
+//! Every setting: its name in the environment, default, unit, range, and what goes wrong outside
+//! a sensible range.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use krpc_core::{
+    client::channel::ClientOptions,
+    server::driver::ServerOptions,
+    transport::{GroupProtocol, TransportConfig},
+};
+
+use crate::SetupError;
+
+/// All settings of a channel or a server, each with its default.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub(crate) transport: TransportConfig,
+    pub(crate) client: ClientOptions,
+    pub(crate) server: ServerOptions,
+}
+
+/// One setting, as the table in the README shows it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Knob {
+    /// The environment variable; builders set it by the method of the same name.
+    pub name: &'static str,
+    /// The default, with its unit.
+    pub default: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
+    /// What happens when it is too low.
+    pub too_low: &'static str,
+    /// What happens when it is too high.
+    pub too_high: &'static str,
+    apply: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+/// Variables of this prefix are librdkafka's properties: `KRPC_KAFKA_SECURITY_PROTOCOL=ssl` sets
+/// `security.protocol`.
+const PROPERTY_PREFIX: &str = "KRPC_KAFKA_";
+
+/// Variables that are no settings: the examples' endpoint, and what this project's tests read.
+const NO_SETTINGS: [&str; 4] = ["KRPC_ENDPOINT", "KRPC_TEST_", "KRPC_SIM_", "KRPC_BLESS"];
+
+/// Every setting there is.
+pub const KNOBS: &[Knob] = &[
+    Knob {
+        name: "KRPC_TIMEOUT",
+        default: "10s",
+        meaning: "deadline of calls that set none",
+        too_low: "calls expire while a server is being replaced (6 s)",
+        too_high: "callers wait long for what will not come",
+        apply: |config, value| duration(value).map(|it| config.client.timeout = it),
+    },
+    Knob {
+        name: "KRPC_MAX_IN_FLIGHT",
+        default: "65536",
+        meaning: "calls in flight per service and channel",
+        too_low: "calls are refused with RESOURCE_EXHAUSTED",
+        too_high: "memory: about 300 bytes and the arguments each",
+        apply: |config, value| {
+            number(value, 1, 1_000_000).map(|it| config.client.max_in_flight = it)
+        },
+    },
+    Knob {
+        name: "KRPC_CONCURRENCY",
+        default: "1024",
+        meaning: "handlers that run at once in a server",
+        too_low: "calls wait in Kafka while the server idles",
+        too_high: "handlers compete for memory and for what they call",
+        apply: |config, value| number(value, 1, 1_000_000).map(|it| config.server.concurrency = it),
+    },
+    Knob {
+        name: "KRPC_DRAIN_TIMEOUT",
+        default: "30s",
+        meaning: "how long a shutdown waits for running handlers",
+        too_low: "long calls are executed again by another server",
+        too_high: "a stuck handler holds up a deployment",
+        apply: |config, value| duration(value).map(|it| config.server.drain_timeout = it),
+    },
+    Knob {
+        name: "KRPC_RELEASE_TIMEOUT",
+        default: "3s",
+        meaning: "how long a rebalance waits for running handlers",
+        too_low: "long calls are executed again by the new owner",
+        too_high: "the whole group's rebalance waits",
+        apply: |config, value| {
+            duration(value).map(|it| {
+                config.server.release_timeout = it;
+                config.transport.release_timeout = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_COMMIT_INTERVAL",
+        default: "100ms",
+        meaning: "how often finished calls are committed",
+        too_low: "more requests to the group's coordinator",
+        too_high: "more calls are executed again after a crash",
+        apply: |config, value| duration(value).map(|it| config.server.commit_interval = it),
+    },
+    Knob {
+        name: "KRPC_CONNECT_TIMEOUT",
+        default: "10s",
+        meaning: "how long connecting and starting may take",
+        too_low: "a slow broker counts as absent",
+        too_high: "a wrong address is noticed late",
+        apply: |config, value| {
+            duration(value).map(|it| {
+                config.server.connect_timeout = it;
+                config.transport.connect_timeout = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_KEEP_TRYING",
+        default: "false",
+        meaning: "connect and start wait for the broker for ever",
+        too_low: "",
+        too_high: "a wrong address is never reported as an error, only logged",
+        apply: |config, value| boolean(value).map(|it| config.transport.keep_trying = it),
+    },
+    Knob {
+        name: "KRPC_PREFIX",
+        default: "(none)",
+        meaning: "put before topic and group names, with a dot",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| prefix(value).map(|it| config.transport.prefix = it),
+    },
+    Knob {
+        name: "KRPC_GROUP",
+        default: "[prefix.]krpc.<service>",
+        meaning: "the servers' consumer group",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            config.transport.group = (!value.is_empty()).then(|| value.to_owned());
+            Ok(())
+        },
+    },
+    Knob {
+        name: "KRPC_GROUP_PROTOCOL",
+        default: "classic",
+        meaning: "classic, or consumer (KIP-848, broker 4.0 and later)",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| protocol(value).map(|it| config.transport.group_protocol = it),
+    },
+    Knob {
+        name: "KRPC_SESSION_TIMEOUT",
+        default: "6s",
+        meaning: "silence after which a server counts as dead (classic)",
+        too_low: "the broker refuses it, or busy servers count as dead",
+        too_high: "calls of a crashed server wait that long",
+        apply: |config, value| duration(value).map(|it| config.transport.session_timeout = it),
+    },
+    Knob {
+        name: "KRPC_HEARTBEAT_INTERVAL",
+        default: "500ms",
+        meaning: "how often a server says that it lives (classic)",
+        too_low: "more requests to the group's coordinator",
+        too_high: "a join or leave takes that long",
+        apply: |config, value| duration(value).map(|it| config.transport.heartbeat_interval = it),
+    },
+    Knob {
+        name: "KRPC_CALL_PARTITIONS",
+        default: "12",
+        meaning: "partitions of a calls topic that is created; if set, an adopted one needs as many",
+        too_low: "fewer servers can share the work than this",
+        too_high: "more, smaller requests to the broker",
+        apply: |config, value| {
+            number(value, 1, 4096).map(|it| {
+                config.transport.call_partitions = it;
+                config.transport.min_call_partitions = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_REPLY_PARTITIONS",
+        default: "4",
+        meaning: "partitions of a replies topic that is created",
+        too_low: "each client reads more replies of others",
+        too_high: "more requests from servers to the broker",
+        apply: |config, value| {
+            number(value, 1, 4096).map(|it| config.transport.reply_partitions = it)
+        },
+    },
+    Knob {
+        name: "KRPC_CALLS_RETENTION",
+        default: "7d",
+        meaning: "how long calls wait in a topic that is created",
+        too_low: "calls vanish before a server comes",
+        too_high: "disk",
+        apply: |config, value| duration(value).map(|it| config.transport.calls_retention = it),
+    },
+    Knob {
+        name: "KRPC_REPLIES_RETENTION",
+        default: "1h",
+        meaning: "how long replies stay in a topic that is created",
+        too_low: "a client that was paused misses replies",
+        too_high: "disk: at 200,000 calls/s a day is a terabyte",
+        apply: |config, value| duration(value).map(|it| config.transport.replies_retention = it),
+    },
+    Knob {
+        name: "KRPC_REPLICATION",
+        default: "(the broker's)",
+        meaning: "replication factor of topics that are created",
+        too_low: "a lost broker loses calls",
+        too_high: "more than there are brokers is refused",
+        apply: |config, value| {
+            number(value, 1, 32).map(|it| config.transport.replication = Some(it))
+        },
+    },
+    Knob {
+        name: "KRPC_CREATE_TOPICS",
+        default: "true",
+        meaning: "missing topics are created",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| boolean(value).map(|it| config.transport.create_topics = it),
+    },
+    Knob {
+        name: "KRPC_MAX_PACKET_BYTES",
+        default: "4194304",
+        meaning: "the largest packet; no value can be larger",
+        too_low: "large values are refused",
+        too_high: "topics and brokers refuse it; memory on both sides",
+        apply: |config, value| {
+            number(value, 16 * 1024, krpc_core::wire::MAX_PACKET_BYTES).map(|it| {
+                config.client.max_packet_bytes = it;
+                config.server.max_packet_bytes = it;
+                config.transport.max_packet_bytes = it;
+            })
+        },
+    },
+];
+
+impl Config {
+    /// The defaults, changed by what the environment says. Unknown `KRPC_*` variables are warned
+    /// of.
+    ///
+    /// # Errors
+    /// A value that is not of its setting's form or range, by name.
+    pub fn from_env() -> Result<Self, SetupError> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| name.starts_with("KRPC_"))
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()));
+        Self::from_variables(variables.collect())
+    }
+
+    fn from_variables(variables: BTreeMap<String, String>) -> Result<Self, SetupError> {
+        let mut config = Self::default();
+        for (name, value) in variables {
+            if let Some(property) = name.strip_prefix(PROPERTY_PREFIX) {
+                let property = property.to_lowercase().replace('_', ".");
+                config.transport.properties.push((property, value));
+            } else if KNOBS.iter().any(|knob| knob.name == name) {
+                config.set(&name, &value)?;
+            } else if !NO_SETTINGS.iter().any(|other| is_other(&name, other)) {
+                tracing::warn!(target: "krpc", name, "unknown setting in the environment");
+            }
+        }
+        Ok(config)
+    }
+
+    /// Sets one setting by its name in the environment.
+    ///
+    /// # Errors
+    /// An unknown name, or a value that is not of the setting's form or range.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SetupError> {
+        let invalid = |reason: String| SetupError::InvalidConfig {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            reason,
+        };
+        let knob = KNOBS.iter().find(|knob| knob.name == name);
+        let knob = knob.ok_or_else(|| invalid("there is no such setting".to_owned()))?;
+        (knob.apply)(self, value).map_err(invalid)
+    }
+}
+
+/// Whether a variable is one of [`NO_SETTINGS`]: a name, or a prefix with its underscore.
+fn is_other(name: &str, other: &str) -> bool {
+    if other.ends_with('_') { name.starts_with(other) } else { name == other }
+}
+
+/// The settings that channels and servers share, as methods of their builders.
+macro_rules! shared_settings {
+    () => {
+        /// Put before topic and group names, followed by a dot. Default none.
+        pub fn prefix(self, prefix: &str) -> Self {
+            self.set("KRPC_PREFIX", prefix)
+        }
+
+        /// How long connecting or starting may take before it fails. Default 10 s.
+        pub fn connect_timeout(self, timeout: Duration) -> Self {
+            self.set("KRPC_CONNECT_TIMEOUT", format!("{}us", timeout.as_micros()))
+        }
+
+        /// Wait for the broker for ever instead of failing. Default no.
+        pub fn keep_trying(self, keep_trying: bool) -> Self {
+            self.set("KRPC_KEEP_TRYING", keep_trying)
+        }
+
+        /// The largest packet in bytes, 16 KiB to 4 MiB, the default.
+        pub fn max_packet_bytes(self, bytes: usize) -> Self {
+            self.set("KRPC_MAX_PACKET_BYTES", bytes)
+        }
+
+        /// Any setting by its name in the environment, such as `KRPC_SESSION_TIMEOUT`. A wrong
+        /// name or value is reported when the builder is used.
+        pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+            if let Ok(config) = &mut self.config {
+                if let Err(error) = config.set(name, &value.to_string()) {
+                    self.config = Err(error);
+                }
+            }
+            self
+        }
+
+        /// Any property of librdkafka, such as `security.protocol`. It goes last, so it wins over
+        /// what kRPC sets.
+        pub fn property(mut self, name: &str, value: &str) -> Self {
+            if let Ok(config) = &mut self.config {
+                config.transport.properties.push((name.to_owned(), value.to_owned()));
+            }
+            self
+        }
+    };
+}
+pub(crate) use shared_settings;
+
+fn duration(value: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 6] = [
+        ("us", 1),
+        ("ms", 1_000),
+        ("s", 1_000_000),
+        ("m", 60_000_000),
+        ("h", 3_600_000_000),
+        ("d", 86_400_000_000),
+    ];
+    const LONGEST: u64 = 366 * 86_400_000_000;
+    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (count, unit) = value.split_at(split);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    let micros =
+        count.parse::<u64>().ok().zip(unit).and_then(|(n, (_, unit))| n.checked_mul(*unit));
+    match micros {
+        Some(1..=LONGEST) => Ok(Duration::from_micros(micros.unwrap_or_default())),
+        _ => {
+            Err("a whole number and one of us, ms, s, m, h, d, such as 500ms; more than zero, at \
+                  most 366d"
+                .to_owned())
+        }
+    }
+}
+
+fn number<T>(value: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let number = value.parse().ok().filter(|number| *number >= least && *number <= most);
+    number.ok_or_else(|| format!("a whole number from {least} to {most}"))
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "true or false".to_owned())
+}
+
+fn prefix(value: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match value.len() <= 80 && value.bytes().all(legal) {
+        true => Ok(value.to_owned()),
+        false => Err("at most 80 letters, digits, '.', '_' and '-'".to_owned()),
+    }
+}
+
+fn protocol(value: &str) -> Result<GroupProtocol, String> {
+    match value {
+        "classic" => Ok(GroupProtocol::Classic),
+        "consumer" => Ok(GroupProtocol::Consumer),
+        _ => Err("classic or consumer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+#![doc = include_str!("../README.md")]
+
+// The macro's `::krpc::` paths work in this package's own tests and examples too.
+extern crate self as krpc;
+
+mod client;
+mod config;
+mod endpoint;
+mod local;
+pub mod rt;
+mod server;
+
+pub use client::{Channel, ChannelBuilder};
+pub use config::{Config, KNOBS, Knob};
+pub use krpc_core::{
+    client::{
+        call::{Call, CallFuture, Client as UntypedClient, Reply, ReplyFuture},
+        channel::ChannelStats,
+    },
+    context::{Caller, Context},
+    error::{Error, SetupError, ShutdownError},
+    ids::InstanceId,
+    metadata::Metadata,
+    server::{
+        builtin::{MethodInfo, ServiceInfo},
+        driver::ServerStats,
+        machine::ServerCounts,
+    },
+    status::{Code, Status},
+    transport::GroupProtocol,
+};
+pub use krpc_macros::service;
+pub use server::{ServeError, Server, ServerBuilder, ctrl_c};
+
+/// What a service and a client need: `use krpc::prelude::*;`.
+pub mod prelude {
+    use std::time::Duration;
+
+    pub use crate::{Call, Channel, Code, Context, Reply, Server, Status, ctrl_c};
+
+    /// A duration of whole seconds.
+    pub const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    /// A duration of whole milliseconds.
+    pub const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+}
