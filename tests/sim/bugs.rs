@@ -1,0 +1,44 @@
+//! Bugs that can be planted, to show that the checkers see them.
+//!
+//! Each is planted between a machine and its surroundings, never in the machines themselves: the
+//! machine is told something untrue, or what it says is not done. What follows is what would
+//! follow from the same mistake inside.
+
+use crate::check;
+
+/// A planted bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bug {
+    /// A reply counts as delivered when it is handed to the producer, so its call is committed
+    /// before the reply is stored.
+    CommitBeforeReply,
+    /// A successor takes the committed offset without its map.
+    MapForgotten,
+    /// Dropping a call's future does not cancel the call.
+    PendingLeaked,
+    /// A client takes every packet of its reply partition for its own.
+    WrongInstance,
+    /// A revoked partition is committed up to what was read; what waits or runs is forgotten.
+    DropOnRevoke,
+}
+
+impl Bug {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::CommitBeforeReply,
+        Self::MapForgotten,
+        Self::PendingLeaked,
+        Self::WrongInstance,
+        Self::DropOnRevoke,
+    ];
+
+    /// The checkers that may be the first to see it.
+    pub(crate) const fn seen_by(self) -> &'static [&'static str] {
+        match self {
+            Self::CommitBeforeReply | Self::DropOnRevoke => &[check::COMMITTED],
+            Self::MapForgotten => &[check::REPEATED],
+            Self::PendingLeaked => &[check::BOUNDED],
+            Self::WrongInstance => &[check::WRONG],
+        }
+    }
+}
