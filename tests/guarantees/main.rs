@@ -1,0 +1,13 @@
+//! What kRPC promises when something fails, on a real Apache Kafka, with servers in processes of
+//! their own that are stopped and killed. docs/GUARANTEES.md names these tests.
+//!
+//! They run one at a time: several state how long something takes. `--nocapture` shows figures.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
+
+mod calculator;
+mod clients;
+mod crash;
+mod garbage;
+mod shutdown;
+mod waiting;
+mod work;

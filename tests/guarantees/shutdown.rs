@@ -1,0 +1,36 @@
+//! A server is stopped in good order while another takes over.
+
+use std::{future::IntoFuture, time::Duration};
+
+use krpc::prelude::*;
+
+use crate::work::{Site, answer, block_on, eventually};
+
+#[test]
+fn a_graceful_stop_loses_no_call_and_executes_none_twice() {
+    const CALLS: u64 = 1_000;
+    let site = Site::new("graceful");
+    let limit = [("KRPC_CONCURRENCY", "256")];
+    let first = site.server(&limit);
+    block_on(async {
+        let work = site.place.client().await;
+        let calls: Vec<_> = (0..CALLS)
+            .map(|id| (id, tokio::spawn(work.run(id, 500).timeout(secs(60)).into_future())))
+            .collect();
+        eventually("calls run", secs(10), || site.executions(None).len() >= 100).await;
+        let _second = site.server(&limit);
+        first.terminate().unwrap();
+        let status = first.wait(Duration::from_secs(40)).expect("the first server ends");
+        assert!(status.success(), "{:?}", first.lines());
+        for (id, call) in calls {
+            assert_eq!(call.await.unwrap(), Ok(answer(id)));
+        }
+    });
+    let executions = site.executions(None);
+    let twice = executions.values().filter(|times| **times > 1).count();
+    let [by_first, by_second] = [0, 1].map(|server| site.executions(Some(server)).len());
+    println!("figure: {by_first} by the first, {by_second} by the second, {twice} twice");
+    assert_eq!(executions.len() as u64, CALLS);
+    assert_eq!(twice, 0);
+    assert!(by_first > 0 && by_second > 0, "both had work");
+}

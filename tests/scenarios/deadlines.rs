@@ -1,0 +1,132 @@
+//! Deadlines: of the method, of the call, of the channel; while a handler runs, and too late.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use krpc::prelude::*;
+
+use crate::support::{
+    count, eventually, scenario,
+    services::{WorkClient, WorkServer, Worker},
+};
+
+/// What a deadline may come too early: a server ends a call by the broker's clock, which each
+/// side knows to some milliseconds on a busy machine.
+const DOUBT: Duration = Duration::from_millis(20);
+
+#[test]
+fn the_methods_own_timeout_holds_and_the_calls_wins() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let _server = place.serve(WorkServer::new(worker.clone())).await;
+        let work = WorkClient::new(&place.connect().await);
+        work.quick(0).await.unwrap();
+        let began = Instant::now();
+        let late = work.impatient(1).await.unwrap_err();
+        assert_eq!(late.code(), Some(Code::DeadlineExceeded));
+        assert!(began.elapsed() >= millis(500) - DOUBT, "{:?}", began.elapsed());
+        assert!(began.elapsed() < secs(8), "{:?}, less than the default", began.elapsed());
+        let began = Instant::now();
+        let late = work.impatient(2).timeout(millis(50)).await.unwrap_err();
+        assert_eq!(late.code(), Some(Code::DeadlineExceeded));
+        assert!(began.elapsed() >= millis(50) - DOUBT, "{:?}", began.elapsed());
+        let patient = tokio::spawn(work.impatient(3).timeout(secs(50)).into_future());
+        tokio::time::sleep(millis(600)).await;
+        worker.open_gate();
+        assert_eq!(patient.await.unwrap(), Ok(3));
+    });
+}
+
+#[test]
+fn the_channels_timeout_is_for_calls_that_set_none() {
+    scenario(async |place| {
+        let _server = place.serve(WorkServer::new(Worker::new())).await;
+        let channel = place.channel().timeout(millis(300)).connect().await.unwrap();
+        let work = WorkClient::new(&channel);
+        let began = Instant::now();
+        let late = work.held(1).await.unwrap_err();
+        assert_eq!(late.code(), Some(Code::DeadlineExceeded));
+        let took = began.elapsed();
+        assert!((millis(300) - DOUBT..secs(8)).contains(&took), "{took:?}");
+    });
+}
+
+#[test]
+fn a_handler_is_dropped_at_its_deadline_and_the_caller_is_told() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let server = place.serve(WorkServer::new(worker.clone())).await;
+        let channel = place.connect().await;
+        let work = WorkClient::new(&channel);
+        work.quick(0).await.unwrap();
+        let calls = (1..=10).map(|job| work.watched(job).timeout(secs(1)).into_future());
+        for late in join_all(calls).await {
+            assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
+        }
+        eventually("all handlers are dropped", || worker.log.dropped() == 10).await;
+        eventually("their tasks are told", || worker.log.cancelled() == 10).await;
+        assert_eq!((worker.log.running(), worker.log.finished()), (0, 1));
+        eventually("all is answered", || server.stats().unfinished == 0).await;
+        assert_eq!(channel.stats("Work").unwrap().occupied, 0);
+    });
+}
+
+#[test]
+fn a_call_without_time_fails_at_once() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let _server = place.serve(WorkServer::new(worker.clone())).await;
+        let work = WorkClient::new(&place.connect().await);
+        let late = work.quick(1).timeout(Duration::ZERO).await.unwrap_err();
+        assert_eq!(late.code(), Some(Code::DeadlineExceeded));
+        // More than any clock can count is a year.
+        assert_eq!(work.quick(2).timeout(Duration::MAX).await, Ok(2));
+        assert_eq!(worker.log.executions().into_keys().collect::<Vec<_>>(), [2]);
+    });
+}
+
+#[test]
+fn calls_that_arrive_too_late_are_answered_and_not_executed() {
+    scenario(async |place| {
+        let channel = place.connect().await;
+        let work = WorkClient::new(&channel);
+        channel.open("Work").await.unwrap();
+        let calls = (1..=50).map(|job| work.quick(job).timeout(millis(300)).into_future());
+        for late in join_all(calls).await {
+            assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
+        }
+        let alive = tokio::spawn(work.quick(0).timeout(secs(50)).into_future());
+        let worker = Worker::new();
+        let server = place.serve(WorkServer::new(worker.clone())).await;
+        assert_eq!(alive.await.unwrap(), Ok(0));
+        eventually("all are refused", || server.stats().counts.expired == 50).await;
+        // Answered: the replies come, though nobody waits for them any more.
+        let answered = || count(&channel.stats("Work").unwrap().dropped, "unknown_call") == 50;
+        eventually("all are answered", answered).await;
+        assert_eq!(worker.log.executions(), [(0, 1)].into());
+        assert_eq!(server.stats().counts.executed, 1);
+    });
+}
+
+#[test]
+fn calls_that_wait_for_a_place_too_long_are_answered_and_not_executed() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let builder = place.server().concurrency(1).serve(WorkServer::new(worker.clone()));
+        let server = crate::support::start(builder).await;
+        let channel = place.connect().await;
+        let work = WorkClient::new(&channel);
+        let holder = tokio::spawn(work.held(0).timeout(secs(50)).into_future());
+        worker.log.until_running(1).await;
+        let calls = (1..=5).map(|job| work.quick(job).timeout(millis(500)).into_future());
+        for late in join_all(calls).await {
+            assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
+        }
+        worker.open_gate();
+        assert_eq!(holder.await.unwrap(), Ok(0));
+        eventually("all are refused", || server.stats().counts.expired == 5).await;
+        let answered = || count(&channel.stats("Work").unwrap().dropped, "unknown_call") == 5;
+        eventually("all are answered", answered).await;
+        assert_eq!(worker.log.executions(), [(0, 1)].into());
+    });
+}

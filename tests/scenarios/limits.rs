@@ -1,0 +1,112 @@
+//! Limits: how many handlers run at once, how many calls are in flight.
+
+use krpc::prelude::*;
+use tokio::task::JoinSet;
+
+use crate::support::{
+    eventually, scenario,
+    services::{Work, WorkClient, WorkServer, Worker},
+    start,
+};
+
+#[test]
+fn no_more_handlers_run_at_once_than_the_limit_says() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let builder = place.server().concurrency(4).serve(WorkServer::new(worker.clone()));
+        let server = start(builder).await;
+        let work = WorkClient::new(&place.connect().await);
+        let mut calls = JoinSet::new();
+        for job in 0..16 {
+            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+        }
+        worker.log.until_running(4).await;
+        for round in 1..=4 {
+            eventually("four run", || server.stats().running == 4).await;
+            worker.let_through(4);
+            let done = round * 4;
+            eventually("they are through", || worker.log.finished() == done).await;
+        }
+        let mut values: Vec<_> = calls.join_all().await.into_iter().map(Result::unwrap).collect();
+        values.sort_unstable();
+        assert_eq!(values, (0..16).collect::<Vec<_>>());
+        assert_eq!(worker.log.most(), 4);
+        assert_eq!(worker.log.started(), 16);
+    });
+}
+
+#[test]
+fn the_limit_is_one_for_all_services_of_a_server() {
+    mod second {
+        use krpc::prelude::*;
+
+        #[krpc::service]
+        pub(super) trait Job {
+            async fn run(&self, cx: &Context, job: u64) -> u64;
+        }
+    }
+    use second::{Job, JobClient, JobServer};
+
+    impl Job for Worker {
+        async fn run(&self, _: &Context, job: u64) -> u64 {
+            self.held(job).await
+        }
+    }
+
+    scenario(async |place| {
+        let worker = Worker::new();
+        let builder = place.server().concurrency(3).serve(WorkServer::new(worker.clone()));
+        let server = start(builder.serve(JobServer::new(worker.clone()))).await;
+        let channel = place.connect().await;
+        let (work, job) = (WorkClient::new(&channel), JobClient::new(&channel));
+        let mut calls = JoinSet::new();
+        for n in 0..12 {
+            calls.spawn(work.held(n).timeout(secs(50)).into_future());
+            calls.spawn(job.run(100 + n).timeout(secs(50)).into_future());
+        }
+        worker.log.until_running(3).await;
+        worker.open_gate();
+        assert_eq!(calls.join_all().await.into_iter().filter(Result::is_ok).count(), 24);
+        assert!(worker.log.most() <= 3, "{}", worker.log.most());
+        assert_eq!(server.stats().counts.executed, 24);
+    });
+}
+
+#[test]
+fn a_channel_refuses_more_calls_than_it_may_hold() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let _server = place.serve(WorkServer::new(worker.clone())).await;
+        let channel = place.channel().max_in_flight(4).connect().await.unwrap();
+        let work = WorkClient::new(&channel);
+        let mut calls = JoinSet::new();
+        for job in 0..4 {
+            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+        }
+        worker.log.until_running(4).await;
+        let refused = work.held(5).await.unwrap_err();
+        assert_eq!((refused.code(), refused.is_retryable()), (Some(Code::ResourceExhausted), true));
+        worker.open_gate();
+        assert!(calls.join_all().await.iter().all(Result::is_ok));
+        assert_eq!(work.held(6).await, Ok(6));
+        assert_eq!(worker.log.started(), 5);
+    });
+}
+
+#[test]
+fn a_backlog_of_many_times_the_limit_is_worked_off() {
+    scenario(async |place| {
+        let worker = Worker::new();
+        let builder = place.server().concurrency(2).serve(WorkServer::new(worker.clone()));
+        let server = start(builder).await;
+        let work = WorkClient::new(&place.connect().await);
+        let mut calls = JoinSet::new();
+        for job in 0..500 {
+            calls.spawn(work.slow(job, 1).timeout(secs(50)).into_future());
+        }
+        assert_eq!(calls.join_all().await.into_iter().filter(Result::is_ok).count(), 500);
+        assert_eq!((worker.log.most(), worker.log.started()), (2, 500));
+        assert!(worker.log.executions().values().all(|times| *times == 1));
+        eventually("nothing is left", || server.stats().unfinished == 0).await;
+    });
+}

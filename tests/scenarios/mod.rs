@@ -1,0 +1,12 @@
+//! What holds over every transport: each file is one subject, compiled once for each transport.
+
+mod calls;
+mod cancel;
+mod context;
+mod deadlines;
+mod failures;
+mod garbage;
+mod limits;
+mod servers;
+mod setup;
+mod types;

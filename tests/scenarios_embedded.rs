@@ -1,0 +1,11 @@
+//! Some of the scenarios over the broker inside this process that speaks Kafka's protocol.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+#[path = "scenarios/calls.rs"]
+mod calls;
+#[path = "scenarios/context.rs"]
+mod context;
+mod support;
+
+const BACKEND: support::Backend = support::Backend::Embedded;

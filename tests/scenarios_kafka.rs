@@ -1,0 +1,11 @@
+//! The scenarios over a real Apache Kafka: `KRPC_TEST_BROKERS` names one, or one is started.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod scenarios;
+mod support;
+
+#[path = "scenarios/topics.rs"]
+mod topics;
+
+const BACKEND: support::Backend = support::Backend::Kafka;

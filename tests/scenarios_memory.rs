@@ -1,0 +1,10 @@
+//! The scenarios over the in-process broker: real frames, partitions, groups and offsets.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod scenarios;
+mod support;
+
+#[path = "scenarios/local.rs"]
+mod local;
+
+const BACKEND: support::Backend = support::Backend::Memory;
