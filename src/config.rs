@@ -167,7 +167,7 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         name: "KRPC_CALL_PARTITIONS",
         default: "12",
-        meaning: "partitions of a calls topic that is created; if set, an adopted one needs as many",
+        meaning: "partitions of a calls topic that is created; an adopted one needs as many if set",
         too_low: "fewer servers can share the work than this",
         too_high: "more, smaller requests to the broker",
         apply: |config, value| {

@@ -221,7 +221,8 @@ fn msgpack_len(bytes: &[u8]) -> Result<usize, CodecError> {
 }
 
 /// Of the item at the front: the bytes of marker and length, the bytes of data, and of an array or
-/// a map how many values follow as its parts. <https://github.com/msgpack/msgpack/blob/master/spec.md>
+/// a map how many values follow as its parts, by
+/// <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 fn msgpack_item(bytes: &[u8]) -> Option<(usize, usize, Option<u64>)> {
     let (marker, rest) = bytes.split_first()?;
     let length = |width: usize| {

@@ -8,10 +8,9 @@
 //! from: [`crate::client::machine`] (requests, cancels), [`crate::server::machine`] (replies)
 //! to: [`crate::transport::Producer`]; delivery reports come back to [`Outbox::handle_delivered`]
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::{
     ids::InstanceId,

@@ -54,7 +54,8 @@ const PRODUCER: &[(&str, &str)] = &[
     // Packing is clocked by delivery reports; waiting here would only add to it.
     ("queue.buffering.max.ms", "0"),
     ("request.required.acks", "all"),
-    // Lanes keep at most two packets in flight each, so order does not need 1; batches fill by themselves.
+    // Lanes keep at most two packets in flight each, so order does not need 1; batches fill by
+    // themselves.
     ("max.in.flight.requests.per.connection", "5"),
     // Its producer id costs 500 ms in half of the starts; duplicates are dropped by packet
     // sequence anyway.

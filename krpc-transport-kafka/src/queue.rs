@@ -30,8 +30,9 @@ use rdkafka::{
 use crate::wait::Signal;
 
 /// Records taken from a queue by one call: enough to spread the cost of the call, few enough that
-/// the next question for back-pressure comes soon.
-pub(crate) const BATCH: usize = 256;
+/// the next question for back-pressure comes soon. Each may hold a packet of 4 MiB, so this many
+/// bring at most 128 MiB, or 131,072 calls, beyond what the driver wanted.
+pub(crate) const BATCH: usize = 32;
 
 /// A queue of a client, with a signal that is raised whenever it stops being empty.
 pub(crate) struct Queue {

@@ -180,6 +180,15 @@ impl WorkerHooks {
         points: &[CommitPoint],
     ) -> Vec<Result<(), String>> {
         let _newest_last = self.committing.lock();
+        self.commit_newest(consumer, points)
+    }
+
+    /// [`WorkerHooks::commit`] for whoever holds `committing`.
+    fn commit_newest(
+        &self,
+        consumer: &Worker,
+        points: &[CommitPoint],
+    ) -> Vec<Result<(), String>> {
         let (mine, foreign): (Vec<_>, Vec<_>) = points
             .iter()
             .enumerate()
@@ -261,30 +270,47 @@ impl WorkerHooks {
         if consumer.assignment_lost() || self.closing.load(Ordering::Acquire) {
             self.lose(&owned);
         } else if !owned.is_empty() {
-            let failures = self.release(consumer, &owned);
-            self.assignment.remove(&owned, failures);
+            self.release(consumer, &owned);
         }
         give_up(consumer, list)
     }
 
-    /// Lets the driver finish and commits its last points; returns what went wrong.
-    fn release(&self, consumer: &Worker, owned: &[i32]) -> Vec<String> {
+    /// Lets the driver finish, commits its last points and gives the partitions away. The last two
+    /// are one step: a point that was on its way here meanwhile is older, and comes too late.
+    fn release(&self, consumer: &Worker, owned: &[i32]) {
+        match self.last_points(consumer, owned) {
+            Ok(points) => {
+                let _newest_last = self.committing.lock();
+                let failures = self.commit_last(consumer, &points);
+                self.assignment.remove(owned, failures);
+            }
+            Err(message) => self.assignment.remove(owned, vec![message]),
+        }
+    }
+
+    /// What the driver wants to have committed last, or why nothing will be.
+    fn last_points(&self, consumer: &Worker, owned: &[i32]) -> Result<Vec<CommitPoint>, String> {
         let future = self.events.release(self.ids(owned));
         let deadline = Instant::now() + self.release_timeout + SLACK;
         let gone = || consumer.assignment_lost();
         let points = block_on(future, &self.signal, Some(deadline), gone);
         if consumer.assignment_lost() {
             self.events.lost(self.ids(owned));
-            return vec![format!("partitions {owned:?} of {} were lost", self.topic)];
+            return Err(format!("partitions {owned:?} of {} were lost", self.topic));
         }
         let Some(points) = points else {
             let message =
                 format!("partitions {owned:?} of {} were not released in time", self.topic);
             self.reporter.warn("RELEASE", &message);
             self.events.lost(self.ids(owned));
-            return vec![message];
+            return Err(message);
         };
-        let results = self.commit(consumer, &points);
+        Ok(points)
+    }
+
+    /// Commits last points, held by `committing`; returns what went wrong.
+    fn commit_last(&self, consumer: &Worker, points: &[CommitPoint]) -> Vec<String> {
+        let results = self.commit_newest(consumer, points);
         let failed = points.iter().zip(results).filter_map(|(point, result)| {
             let partition = point.partition.partition;
             let offset = point.offset;

@@ -1,3 +1,5 @@
+//! Settings from the environment: taken, refused, unknown.
+
 #![allow(clippy::unwrap_used)]
 
 use std::{

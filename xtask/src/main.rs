@@ -33,8 +33,8 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Everything that must pass: tests, formatting, lints, docs, feature sets, licences,
-    /// simulation.
+    /// Everything that must pass: tests, formatting, lints, docs, feature sets, the first
+    /// example, licences, simulation.
     Ci {
         /// Leaves out the tests, for a caller that has just run them.
         #[arg(long)]
@@ -45,7 +45,7 @@ enum Command {
         /// How many seeds to run.
         #[arg(long, default_value_t = steps::CI_SEEDS)]
         seeds: u32,
-        /// The seed to begin with; with `--seeds 1` it replays that one.
+        /// Replays this one seed and prints what happens.
         #[arg(long)]
         seed: Option<u64>,
     },

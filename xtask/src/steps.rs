@@ -72,6 +72,7 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     let doc = Cargo::new("doc --workspace --no-deps");
     steps.add(doc.env("RUSTDOCFLAGS", "-D warnings").run());
     steps.add(Cargo::new("check --package krpc --no-default-features").run());
+    steps.add(demo());
     steps.add(deny());
     steps.add(sim(CI_SEEDS, None));
     steps.finish()?;
@@ -115,7 +116,12 @@ pub(crate) fn bench(args: &[String]) -> Result<(), String> {
 /// Writes the golden files anew.
 pub(crate) fn bless() -> Result<(), String> {
     let mut steps = Steps::default();
-    for tests in ["--package krpc-macros", "--package krpc --test wire"] {
+    let goldens = [
+        "--package krpc-core --test wire",
+        "--package krpc-macros --lib golden",
+        "--package krpc-macros --test ui",
+    ];
+    for tests in goldens {
         let test = Cargo::new("test").args(tests.split(' '));
         steps.add(test.env("KRPC_BLESS", "1").env("TRYBUILD", "overwrite").run());
     }

@@ -7,9 +7,9 @@
 //!
 //! Partitions of which nothing was ever heard count as one more server, taken in rotation: a client
 //! that has just come finds all servers with its first burst. Partitions that lost their owner, or
-//! let a call expire, only get a call now and then: its answer shows who is there. Such a probe never joins another
-//! call that waits in the same partition, so a partition that nobody serves holds one call of
-//! this client, not a share of all.
+//! let a call expire, only get a call now and then: its answer shows who is there. Such a probe
+//! never joins another call that waits in the same partition, so a partition that nobody serves
+//! holds one call of this client, not a share of all.
 //!
 //! from: [`client::machine`](crate::client::machine): calls to place, answers, announcements
 //! to: the same, with a partition; it goes to the [`outbox`](crate::outbox)

@@ -3,7 +3,8 @@
 //! Pure: the driver ([`super::channel`]) brings events, time and waiters, and takes away what is
 //! to be sent ([`ClientMachine::poll_transmit`]) and whom to wake ([`ClientMachine::poll_wake`]).
 //!
-//! from: [`super::call`], and records from the transport · to: [`crate::outbox`], [`super::pending`]
+//! from: [`super::call`], and records from the transport
+//! to: [`crate::outbox`], [`super::pending`]
 
 use std::{borrow::Cow, collections::VecDeque, time::Duration};
 

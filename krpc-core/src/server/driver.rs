@@ -8,7 +8,10 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use super::{
     builtin,
     events::Events,
     machine::{Dispatch, ServerCounts, ServerMachine},
-    responder::Responder,
+    responder::{Pace, Responder},
     service::{Incoming, Service, check_service_name},
 };
 use crate::{
@@ -111,8 +114,12 @@ pub(crate) struct Shared {
     alarm: Arc<Alarm>,
     /// Rung when calls finish: whoever waits for room, quiet or commits looks again.
     room: Arc<Notify>,
+    room_wanted: AtomicBool,
     quiet: Notify,
     commits: Arc<Notify>,
+    /// Whether the commit loop was told already.
+    commit_due: AtomicBool,
+    pace: Pace,
     deliveries: Notify,
     fault: Mutex<Option<Status>>,
 }
@@ -218,8 +225,11 @@ impl Shared {
             transport: OnceLock::new(),
             alarm: Alarm::new(),
             room: Arc::default(),
+            room_wanted: AtomicBool::new(false),
             quiet: Notify::new(),
             commits: Arc::new(Notify::new()),
+            commit_due: AtomicBool::new(false),
+            pace: Pace::default(),
             deliveries: Notify::new(),
             fault: Mutex::new(None),
         }
@@ -300,7 +310,9 @@ impl Shared {
         let result = event(&mut machine, now);
         flush(&mut *machine, &**transport, 0, now);
         self.alarm.set(machine.next_timeout());
-        let (commits, room) = (machine.has_commits(), machine.has_room());
+        let commits = machine.has_commits() && !self.commit_due.swap(true, Ordering::AcqRel);
+        let room = machine.has_room() && self.room_wanted.swap(false, Ordering::AcqRel);
+        let releasing = machine.is_releasing();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(CancellationToken::cancel);
@@ -310,29 +322,41 @@ impl Shared {
         if room {
             self.room.notify_waiters();
         }
-        self.quiet.notify_waiters();
+        if releasing {
+            self.quiet.notify_waiters();
+        }
         Some(result)
+    }
+
+    /// Drives the machine with an event, and runs every call that may run then.
+    pub(super) fn step(
+        self: &Arc<Self>,
+        event: impl FnOnce(&mut ServerMachine<CancellationToken>, Time),
+    ) {
+        let batch = self.with(|machine, now| {
+            event(machine, now);
+            next_calls(machine, now)
+        });
+        self.run(batch.unwrap_or_default());
     }
 
     /// Runs every call that may run now.
     pub(super) fn dispatch(self: &Arc<Self>) {
-        loop {
-            let batch = self.with(|machine, now| {
-                let next = || machine.poll_dispatch(now, CancellationToken::new);
-                std::iter::from_fn(next).take(DISPATCH_BATCH).collect::<Vec<_>>()
-            });
-            let Some(batch) = batch else { return };
-            let more = batch.len() == DISPATCH_BATCH;
+        self.step(|_, _| {});
+    }
+
+    /// Runs these calls, and then whatever may run after them.
+    fn run(self: &Arc<Self>, mut batch: Vec<Dispatch<CancellationToken>>) {
+        // Handlers may start tasks and timers at their first poll already.
+        let _entered = (!batch.is_empty()).then(|| self.runtime.enter());
+        while !batch.is_empty() {
             for Dispatch { place, call, cancel } in batch {
                 let index = call.position.partition.service;
-                let responder = Responder::new(self, place);
-                let incoming = Incoming::new(call, cancel, responder);
+                let incoming = Incoming::new(call, cancel, Responder::new(self, place));
                 let Some(service) = self.service(index) else { continue };
                 builtin::dispatch(self, index, &**service, incoming);
             }
-            if !more {
-                return;
-            }
+            batch = self.with(next_calls).unwrap_or_default();
         }
     }
 
@@ -350,9 +374,14 @@ impl Shared {
         self.deliveries.notify_one();
     }
 
-    /// Rung when there may be room for more calls, and when there is no server any more.
-    pub(super) const fn room(&self) -> &Arc<Notify> {
+    /// Rung once when there is room for more calls, and when there is no server any more.
+    pub(super) fn want_room(&self) -> &Arc<Notify> {
+        self.room_wanted.store(true, Ordering::Release);
         &self.room
+    }
+
+    pub(super) const fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(super) const fn runtime(&self) -> &Handle {
@@ -390,6 +419,15 @@ impl Shared {
         self.quiet(&partitions, self.options.release_timeout).await;
         self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
     }
+}
+
+/// The next calls that may run, at most a batch.
+fn next_calls(
+    machine: &mut ServerMachine<CancellationToken>,
+    now: Time,
+) -> Vec<Dispatch<CancellationToken>> {
+    let next = || machine.poll_dispatch(now, CancellationToken::new);
+    std::iter::from_fn(next).take(DISPATCH_BATCH).collect()
 }
 
 impl fmt::Debug for Shared {
@@ -433,6 +471,7 @@ async fn commit_loop(shared: Weak<Shared>, commits: Arc<Notify>) {
         };
         tokio::time::sleep(interval).await;
         let Some(shared) = shared.upgrade() else { return };
+        shared.commit_due.store(false, Ordering::Release);
         let points = shared.with(|machine, _| machine.poll_commit()).unwrap_or_default();
         let Some(transport) = shared.transport.get() else { return };
         if points.is_empty() {

@@ -30,7 +30,6 @@ impl ProducerEvents for Events {
         let (_, token) = split_token(token);
         shared.with(|machine, now| machine.handle_delivered(token, &delivery, now));
         shared.heard(fault);
-        shared.dispatch();
     }
 }
 
@@ -42,8 +41,7 @@ impl ServerEvents for Events {
 
     fn arrived(&self, record: Record) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.with(|machine, now| machine.handle_record(&record, now));
-        shared.dispatch();
+        shared.step(|machine, now| machine.handle_record(&record, now));
     }
 
     fn full(&self) -> Option<BoxFuture<'static, ()>> {
@@ -52,11 +50,16 @@ impl ServerEvents for Events {
             return None;
         }
         // Weak here too: the transport keeps this future, and the server keeps the transport.
-        let (server, room) = (Weak::clone(&self.0), Arc::clone(shared.room()));
+        let (server, room) = (Weak::clone(&self.0), Arc::clone(shared.want_room()));
         Some(Box::pin(async move {
             loop {
                 let rung = room.notified();
-                if server.upgrade().is_none_or(|server| server.has_room()) {
+                // Wanted before the look, so that room which comes after it is told.
+                let wait = |server: Arc<Shared>| {
+                    server.want_room();
+                    !server.has_room()
+                };
+                if !server.upgrade().is_some_and(wait) {
                     return;
                 }
                 rung.await;

@@ -2,12 +2,10 @@
 //!
 //! from: [`super::machine`], for each request frame · to: [`super::driver`], which runs handlers
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 
 use crate::{

@@ -283,6 +283,11 @@ impl<K: Clone> ServerMachine<K> {
         partitions
     }
 
+    /// Whether partitions are on their way out.
+    pub fn is_releasing(&self) -> bool {
+        !self.releasing.is_empty()
+    }
+
     /// Whether nothing of these partitions runs or waits for its reply's delivery.
     pub fn is_released(&self, partitions: &[PartitionId]) -> bool {
         partitions.iter().all(|partition| {

@@ -2,7 +2,13 @@
 //!
 //! from: [`super::service`], when the handler is done · to: [`super::machine`]
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
@@ -21,34 +27,43 @@ use crate::{
 /// partitions from those who would repeat its calls.
 pub(crate) struct Responder {
     shared: Weak<Shared>,
-    runtime: Handle,
     clock: Clock,
     place: usize,
     answered: bool,
-    /// Answering from inside [`Shared::dispatch`], which looks for the next call by itself: a
-    /// thousand refused calls must not nest a thousand deep.
+    /// Answering from inside [`Shared::run`], which looks for the next call by itself: a thousand
+    /// refused calls must not nest a thousand deep.
     inline: bool,
+    /// When the handler's first poll began, if it is polled by the thread that reads records.
+    began: Option<Time>,
 }
 
 impl Responder {
     pub(super) fn new(shared: &Arc<Shared>, place: usize) -> Self {
-        Self {
-            shared: Arc::downgrade(shared),
-            runtime: shared.runtime().clone(),
-            clock: shared.clock(),
-            place,
-            answered: false,
-            inline: true,
+        let (weak, clock) = (Arc::downgrade(shared), shared.clock());
+        Self { shared: weak, clock, place, answered: false, inline: true, began: None }
+    }
+
+    /// Whether the handler may be polled here, by the thread that reads records: most handlers
+    /// are done at once, or wait for something, and a task for each would cost more than they do.
+    /// Not after one of them has held the thread up.
+    pub(crate) fn may_poll_here(&mut self) -> bool {
+        let here = self.shared.upgrade().is_some_and(|shared| shared.pace().is_quick());
+        self.began = here.then(|| self.clock.now());
+        here
+    }
+
+    /// The handler was polled here.
+    pub(crate) fn polled_here(&mut self) {
+        if let Some((began, shared)) = self.began.take().zip(self.shared.upgrade()) {
+            shared.pace().polled(self.clock.now().saturating_since(began));
         }
     }
 
-    /// From here on the answer comes from a task of its own.
-    pub(crate) const fn detach(&mut self) {
+    /// From here on the answer comes from a task of its own, on this runtime; `None` if the
+    /// server is gone.
+    pub(crate) fn detach(&mut self) -> Option<Handle> {
         self.inline = false;
-    }
-
-    pub(crate) const fn runtime(&self) -> &Handle {
-        &self.runtime
+        self.shared.upgrade().map(|shared| shared.runtime().clone())
     }
 
     pub(crate) fn instant(&self, at: Time) -> std::time::Instant {
@@ -56,18 +71,14 @@ impl Responder {
     }
 
     pub(crate) fn finish(mut self, outcome: Outcome<'_>, metadata: &Metadata) {
-        let shared = self.answer(outcome, metadata);
-        if let Some(shared) = shared.filter(|_| !self.inline) {
-            shared.dispatch();
-        }
-    }
-
-    /// Answers; `None` if the server is gone, so that nobody can.
-    fn answer(&mut self, outcome: Outcome<'_>, metadata: &Metadata) -> Option<Arc<Shared>> {
         self.answered = true;
-        let (shared, place) = (self.shared.upgrade()?, self.place);
-        shared.with(|machine, now| machine.finish(place, outcome, metadata, now));
-        Some(shared)
+        let Some(shared) = self.shared.upgrade() else { return };
+        let (place, inline) = (self.place, self.inline);
+        if inline {
+            shared.with(|machine, now| machine.finish(place, outcome, metadata, now));
+        } else {
+            shared.step(|machine, now| machine.finish(place, outcome, metadata, now));
+        }
     }
 }
 
@@ -76,16 +87,45 @@ impl Drop for Responder {
         if self.answered {
             return;
         }
+        let Some(shared) = self.shared.upgrade() else { return };
         let message = match std::thread::panicking() {
             true => "the handler panicked",
             false => "the server gave the call up",
         };
-        let status = Status::new(Code::Internal, message);
-        let shared = self.answer(Outcome::Status(status), &Metadata::new());
-        if let Some(shared) = shared.filter(|_| !self.inline) {
+        let outcome = Outcome::Status(Status::new(Code::Internal, message));
+        let place = self.place;
+        shared.with(|machine, now| machine.finish(place, outcome, &Metadata::new(), now));
+        if !self.inline {
             // As a task: when the runtime is shutting down this does nothing, instead of going
             // through all waiting calls from inside one another's drop.
-            self.runtime.spawn(async move { shared.dispatch() });
+            let runtime = shared.runtime().clone();
+            runtime.spawn(async move { shared.dispatch() });
+        }
+    }
+}
+
+/// Whether handlers are quick enough to be polled by the thread that reads records.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Calls that are still to be given tasks of their own.
+    wary: AtomicU32,
+}
+
+/// A first poll that takes longer holds up the calls behind it.
+const QUICK: Duration = Duration::from_micros(100);
+
+/// Calls that get a task of their own after one was not quick.
+const WARY: u32 = 1024;
+
+impl Pace {
+    fn is_quick(&self) -> bool {
+        let one_less = |wary: u32| wary.checked_sub(1);
+        self.wary.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
+    }
+
+    fn polled(&self, took: Duration) {
+        if took > QUICK {
+            self.wary.store(WARY, Ordering::Relaxed);
         }
     }
 }

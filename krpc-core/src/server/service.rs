@@ -2,7 +2,15 @@
 //!
 //! from: [`super::driver`] · to: the generated `SumServer`, and from there the user's handler
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll, Waker},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -153,56 +161,95 @@ impl Incoming {
         self.responder.finish(Outcome::Status(status), &Metadata::new());
     }
 
-    fn start<A, R, H, F>(
-        self,
-        method: &'static MethodDescriptor,
-        handler: H,
-        encode: fn(&R, ValueCodec, &mut Vec<u8>) -> Result<bool, String>,
-    ) where
+    fn start<A, R, H, F>(self, method: &'static MethodDescriptor, handler: H, encode: Encode<R>)
+    where
         A: DeserializeOwned,
         H: FnOnce(Context, A) -> F,
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { call, cancel, mut responder } = self;
-        let args = match call.codec.decode::<A>(&call.value) {
-            Ok(args) => args,
-            Err(error) => {
-                let hint = match call.fingerprint {
-                    0 => "",
-                    theirs if theirs == method.fingerprint => "",
-                    _ => "; the caller was built with another signature of this method",
-                };
-                let message = format!("arguments of {}: {error}{hint}", method.path);
-                let status = Status::new(Code::InvalidArgument, message);
-                return responder.finish(Outcome::Status(status), &Metadata::new());
-            }
-        };
+        let Self { mut call, cancel, mut responder } = self;
         let deadline = responder.instant(call.deadline);
-        let context = Context::new(call.metadata, deadline, 1, call.caller, cancel.clone());
-        let future = handler(context.clone(), args);
-        let codec = call.codec;
-        let runtime = responder.runtime().clone();
-        responder.detach();
+        let metadata = std::mem::take(&mut call.metadata);
+        let context = Context::new(metadata, deadline, 1, call.caller, cancel.clone());
+        let here = responder.may_poll_here();
+        // The arguments' and the handler's code is the user's: a panic ends the call, and not the
+        // thread that reads records.
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let args = arguments::<A>(method, &call)?;
+            let mut future = Box::pin(handler(context.clone(), args));
+            let mut task = TaskContext::from_waker(Waker::noop());
+            let polled = if here { future.as_mut().poll(&mut task) } else { Poll::Pending };
+            Ok((future, polled))
+        }));
+        responder.polled_here();
+        let run = Run { method, encode, codec: call.codec, cancel, context, responder };
+        match begun {
+            Ok(Ok((_, Poll::Ready(value)))) => run.respond(Ok(value)),
+            Ok(Ok((future, Poll::Pending))) => run.spawn(future, deadline.into()),
+            Ok(Err(status)) => run.respond(Err(status)),
+            Err(_) => run.respond(Err(Status::new(Code::Internal, "the handler panicked"))),
+        }
+    }
+}
+
+/// Writes what a handler returned; true for a value, false for the application's own error.
+type Encode<R> = fn(&R, ValueCodec, &mut Vec<u8>) -> Result<bool, String>;
+
+/// A handler that was begun, and what its answer needs.
+struct Run<R> {
+    method: &'static MethodDescriptor,
+    encode: Encode<R>,
+    codec: ValueCodec,
+    cancel: CancellationToken,
+    context: Context,
+    responder: Responder,
+}
+
+impl<R: 'static> Run<R> {
+    /// Goes on in a task of its own, until the handler is done, unwanted or overdue.
+    fn spawn<F>(mut self, future: Pin<Box<F>>, deadline: tokio::time::Instant)
+    where
+        F: Future<Output = R> + Send + 'static,
+    {
+        // Without a server there is nobody to answer.
+        let Some(runtime) = self.responder.detach() else { return };
         runtime.spawn(async move {
             let ended = tokio::select! {
                 biased;
                 value = future => Ok(value),
-                () = cancel.cancelled() => Err(cancelled()),
-                () = tokio::time::sleep_until(deadline.into()) => Err(overdue()),
+                () = self.cancel.cancelled() => Err(cancelled()),
+                () = tokio::time::sleep_until(deadline) => Err(overdue()),
             };
             // For what the handler spawned: its call is over, one way or another.
-            cancel.cancel();
-            let mut value = Vec::new();
-            let outcome = match ended.map(|result| encode(&result, codec, &mut value)) {
-                Ok(Ok(true)) => Outcome::Ok { codec, value: &value },
-                Ok(Ok(false)) => Outcome::App { codec, value: &value },
-                Ok(Err(error)) => Outcome::Status(unencodable(method, &error)),
-                Err(status) => Outcome::Status(status),
-            };
-            responder.finish(outcome, &context.take_reply_metadata());
+            self.cancel.cancel();
+            self.respond(ended);
         });
     }
+
+    fn respond(self, ended: Result<R, Status>) {
+        let Self { method, encode, codec, context, responder, .. } = self;
+        let mut value = Vec::new();
+        let outcome = match ended.map(|result| encode(&result, codec, &mut value)) {
+            Ok(Ok(true)) => Outcome::Ok { codec, value: &value },
+            Ok(Ok(false)) => Outcome::App { codec, value: &value },
+            Ok(Err(error)) => Outcome::Status(unencodable(method, &error)),
+            Err(status) => Outcome::Status(status),
+        };
+        responder.finish(outcome, &context.take_reply_metadata());
+    }
+}
+
+fn arguments<A: DeserializeOwned>(method: &MethodDescriptor, call: &Call) -> Result<A, Status> {
+    call.codec.decode::<A>(&call.value).map_err(|error| {
+        let hint = match call.fingerprint {
+            0 => "",
+            theirs if theirs == method.fingerprint => "",
+            _ => "; the caller was built with another signature of this method",
+        };
+        let message = format!("arguments of {}: {error}{hint}", method.path);
+        Status::new(Code::InvalidArgument, message)
+    })
 }
 
 impl fmt::Debug for Incoming {

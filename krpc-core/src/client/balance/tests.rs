@@ -1,3 +1,5 @@
+//! Calls are spread by what servers say and do, measured in virtual time.
+
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a measurement has a clock
 
 use std::{

@@ -1,3 +1,5 @@
+//! Maps: written and read back, cut where they are too long, refused where they are none.
+
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;

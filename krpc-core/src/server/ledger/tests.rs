@@ -1,3 +1,5 @@
+//! The ledger against a model of it, takeovers, and what it costs.
+
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a measurement has a clock
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -240,15 +240,25 @@ impl Broker {
         points.into_iter().map(|point| state.commit(side, places, point)).collect()
     }
 
-    /// A server has released these partitions: whoever waits for them gets them.
-    pub(super) fn release(&self, side: u64, places: &[Membership], partitions: &[PartitionId]) {
+    /// A server has released these partitions: their last points are committed, with results in
+    /// the same order, and whoever waits for them gets them. In one step: a point that the server
+    /// has on its way meanwhile is older, and comes too late.
+    pub(super) fn release(
+        &self,
+        side: u64,
+        places: &[Membership],
+        points: Vec<CommitPoint>,
+        partitions: &[PartitionId],
+    ) -> Vec<Result<(), String>> {
         let mut state = self.state.lock();
+        let results = points.into_iter().map(|point| state.commit(side, places, point)).collect();
         for id in partitions {
             let place = places.iter().find(|place| place.service == id.service);
             if let (Some(place), Ok(partition)) = (place, usize::try_from(id.partition)) {
                 state.group(*place).handle_released(side, partition);
             }
         }
+        results
     }
 
     /// A server wants no partitions any more; it keeps those it has until it releases them.

@@ -130,12 +130,12 @@ impl Shared {
     /// Commits the final points and lets the partitions go.
     fn finish(&self, released: Released) {
         let Released { partitions, points } = released;
-        let results = self.side.broker.commit(self.side.id, self.places(), points);
+        let side = &self.side;
+        let results = side.broker.release(side.id, self.places(), points, &partitions);
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the final point of a released partition is not committed");
             self.uncommitted.lock().push(error);
         }
-        self.side.broker.release(self.side.id, self.places(), &partitions);
         if self.leaving.load(Ordering::Acquire) && !self.owns_any() {
             self.left.notify_waiters();
         }

@@ -334,7 +334,12 @@ fn check_bounds(frame: &Frame<'_>, sent: usize) {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(kind in 0..16_u8, body: Vec<u8>, call in 0..128_u8, flags: u8) {
+    fn any_bytes_are_read_or_refused(
+        kind in 0..16_u8,
+        body: Vec<u8>,
+        call in 0..128_u8,
+        flags: u8,
+    ) {
         let _ = decode(&body);
         // What reads writes again, and reads as the same.
         let bytes = frame(FrameKind(kind), &[&[call, flags], &body]);
