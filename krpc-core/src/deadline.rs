@@ -8,6 +8,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::time::{BrokerClock, Time};
 
+/// The longest time a call can have: a year. Clients cut longer ones to it, and servers too.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// All deadlines of one machine in one queue, so that one waker serves them and no call needs a
 /// timer of its own.
 ///

@@ -67,12 +67,17 @@ causes! {
     /// Test: `unknown_kinds_are_shown_and_skipped`.
     UnknownKind = "unknown_kind";
     /// A frame of a kind that has no business here, such as a reply among calls.
+    /// Tests: `frames_that_are_no_clients_are_of_an_unexpected_kind`,
+    /// `frames_that_are_no_servers_are_of_an_unexpected_kind`.
     UnexpectedKind = "unexpected_kind";
     /// A reply to a call that does not wait (any more).
+    /// Test: `a_reply_that_nobody_waits_for_is_dropped`.
     UnknownCall = "unknown_call";
     /// A reply in a packet that is for everyone.
+    /// Test: `a_reply_for_everyone_is_misrouted`.
     MisroutedReply = "misrouted_reply";
     /// A record of a partition that is not (or no longer) owned.
+    /// Test: `records_of_a_partition_that_is_not_owned_are_dropped`.
     NotOwned = "not_owned";
 }
 

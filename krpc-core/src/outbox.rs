@@ -370,3 +370,6 @@ fn begin(me: InstanceId, key: LaneKey, sequence: u64, reply_to: &[Route], out: &
         Header { sender: me, destination: key.destination, sequence, reply_to: reply_to.to_vec() };
     header.encode(out);
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,8 @@ fn garbage_in_both_topics_harms_no_call() {
             for number in 0..RECORDS {
                 let which = number % 2;
                 let record = garbage(&samples[which], number);
-                let partition = i32::try_from(number % if which == 0 { 12 } else { 4 }).unwrap();
+                let partitions = if which == 0 { 12 } else { 4 };
+                let partition = i32::try_from(number / 12 % partitions).unwrap();
                 let mut message = BaseRecord::<(), [u8]>::to(&topics[which]).partition(partition);
                 message.payload = record.as_deref();
                 producer.send(message).map_err(|(error, _)| error).unwrap();

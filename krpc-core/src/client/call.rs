@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     codec::{CodecError, ValueCodec},
+    deadline::MAX_TIMEOUT,
     error::{Error, SetupError},
     ids::{CallId, InstanceId},
     metadata::Metadata,
@@ -35,9 +36,6 @@ use crate::{
     time::Time,
     transport::BoxFuture,
 };
-
-/// The longest deadline: a year. Longer ones are cut to it.
-const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// An untyped client of one service; the generated clients are made of it. Cheap to clone.
 #[derive(Clone)]

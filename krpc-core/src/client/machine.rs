@@ -312,3 +312,6 @@ impl<W> ClientMachine<W> {
 fn unsendable(error: &WireError) -> Status {
     Status::new(Code::InvalidArgument, format!("the request cannot be sent: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

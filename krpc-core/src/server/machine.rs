@@ -17,7 +17,7 @@ use super::{
     ledger::{CommitPoint, Ledger, Opened},
 };
 use crate::{
-    deadline::local_deadline,
+    deadline::{MAX_TIMEOUT, local_deadline},
     ids::{CallId, InstanceId, PartitionId, Position},
     inbox::{DropCause, DropCounts, Inbox},
     metadata::Metadata,
@@ -164,7 +164,7 @@ impl<K: Clone> ServerMachine<K> {
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
         let caller = packet.header.sender;
-        let route = packet.header.reply_to.first().copied();
+        let route = self.way_back(partition.service, &packet.header.reply_to);
         let mut index = 0;
         for frame in packet.frames() {
             let position = Position { partition, offset: record.offset, index };
@@ -394,6 +394,16 @@ impl<K: Clone> ServerMachine<K> {
         self.clock.uncertainty(now)
     }
 
+    /// The first route that there is. A partition beyond the topic's would fail for ever, and
+    /// hold up the commit point meanwhile.
+    fn way_back(&self, service: u16, routes: &[Route]) -> Option<Route> {
+        let partitions = self.services.get(usize::from(service))?.topology.reply_partitions;
+        let exists = |route: &Route| match route {
+            Route::Partition(partition) => *partition < partitions,
+        };
+        routes.iter().copied().find(exists)
+    }
+
     fn taken(
         &self,
         request: &Request<'_>,
@@ -403,7 +413,7 @@ impl<K: Clone> ServerMachine<K> {
         route: Option<Route>,
         now: Time,
     ) -> Call {
-        let (budget, deadline) = (request.budget, request.deadline);
+        let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
         let sent = deadline.map(|deadline| deadline - budget);
         let received = self.clock.to_broker(now);
         let flight = sent.zip(received).map(|(sent, received)| received.saturating_since(sent));
@@ -470,3 +480,6 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,21 @@ fn without_servers_calls_go_round() {
 }
 
 #[test]
+fn the_first_burst_of_a_client_finds_servers_it_never_heard_of() {
+    let mut balance = Balance::new(12, 5);
+    balance.handle_announce(server(1), &owns(0..6));
+    let burst: Vec<_> = (0..120).map(|_| balance.choose()).collect();
+    let strange = burst.iter().filter(|partition| **partition >= 6).count();
+    assert!((58..=62).contains(&strange), "half goes where nothing was heard: {strange}");
+    for partition in burst {
+        balance.abandoned(partition, partition >= 6);
+    }
+    let burst: Vec<_> = (0..120).map(|_| balance.choose()).collect();
+    let strange = burst.iter().filter(|partition| **partition >= 6).count();
+    assert!(strange <= 2, "where calls expired only probes go: {strange}");
+}
+
+#[test]
 fn a_server_has_one_lane_that_stays() {
     let mut balance = Balance::new(12, 1);
     balance.handle_announce(server(1), &owns(0..12));

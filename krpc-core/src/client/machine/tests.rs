@@ -1,0 +1,188 @@
+//! The machine alone: calls, records, reports and time in; packets and ends out.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{
+    ids::PartitionId,
+    wire::{MAX_PACKET_BYTES, frame::Announce, packet::Header},
+};
+
+const ME: InstanceId = InstanceId::from_bytes([1; 16]);
+const SERVER: InstanceId = InstanceId::from_bytes([2; 16]);
+const NOW: Time = Time::from_micros(1_800_000_000_000_000);
+const TIMEOUT: Duration = Duration::from_secs(1);
+const STORED: Delivery<'_> = Delivery::Stored { appended: None };
+
+type Machine = ClientMachine<u32>;
+
+fn client() -> Machine {
+    ClientMachine::new(ClientSetup {
+        me: ME,
+        service: 0,
+        topology: Topology { call_partitions: 1, reply_partitions: 1 },
+        reply_partition: 0,
+        max_packet_bytes: MAX_PACKET_BYTES,
+        max_in_flight: 2,
+        seed: 0,
+    })
+}
+
+fn start(machine: &mut Machine) -> Result<CallId, Status> {
+    let call = StartCall {
+        path: "acme.Sum/add",
+        fingerprint: 0,
+        codec: ValueCodec::Json,
+        metadata: &Metadata::new(),
+        value: b"[1,2]",
+        timeout: TIMEOUT,
+    };
+    machine.start(call, 7, NOW)
+}
+
+fn reply(call: CallId) -> Frame<'static> {
+    Frame::Reply(Reply {
+        call,
+        server_elapsed: Duration::ZERO,
+        flight_request: Duration::ZERO,
+        metadata: Cow::Owned(Metadata::new()),
+        outcome: Outcome::Ok { codec: ValueCodec::Json, value: b"3" },
+    })
+}
+
+/// A packet of the server's as a record; its sequence is its offset.
+fn arrive(machine: &mut Machine, destination: InstanceId, offset: i64, frames: &[Frame<'_>]) {
+    let sequence = u64::try_from(offset).unwrap();
+    let mut out = Vec::new();
+    Header { sender: SERVER, destination, sequence, reply_to: Vec::new() }.encode(&mut out);
+    frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
+    let partition = PartitionId { service: 0, partition: 0 };
+    let payload = Bytes::from(out);
+    machine.handle_record(&Record { partition, offset, appended: None, payload }, NOW);
+}
+
+/// What the packets that are sent now hold; all of them are delivered.
+fn sent(machine: &mut Machine) -> Vec<(CallId, &'static str)> {
+    let mut sent = Vec::new();
+    while let Some(transmit) = machine.poll_transmit(NOW) {
+        let mut inbox = Inbox::new(SERVER);
+        let partition = PartitionId { service: 0, partition: 0 };
+        let packet = inbox.open(partition, &transmit.payload).unwrap();
+        sent.extend(packet.frames().map(|frame| match frame.unwrap() {
+            Frame::Request(request) => (request.call, "request"),
+            Frame::Cancel(cancel) => (cancel.call, "cancel"),
+            other => panic!("{other:?}"),
+        }));
+        machine.handle_delivered(transmit.token, &STORED, NOW);
+    }
+    sent
+}
+
+fn code(completion: Completion) -> Option<Code> {
+    match completion.ending {
+        Ending::Status(status) => Some(status.code()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_call_ends_with_its_reply() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    assert_eq!(sent(&mut machine), [(id, "request")]);
+    assert_eq!(machine.poll_call(id, 8), None);
+    arrive(&mut machine, ME, 0, &[reply(id)]);
+    assert_eq!(machine.poll_wake(), Some(8), "whoever asked last");
+    let completion = machine.poll_call(id, 8).unwrap();
+    assert_eq!((completion.server, code(completion)), (SERVER, None));
+    assert_eq!((machine.in_flight(), machine.dropped().faults()), (0, 0));
+}
+
+#[test]
+fn a_reply_that_nobody_waits_for_is_dropped() {
+    let mut machine = client();
+    let (answered, cancelled) = (start(&mut machine).unwrap(), start(&mut machine).unwrap());
+    machine.cancel(cancelled);
+    arrive(&mut machine, ME, 0, &[reply(answered)]);
+    let count = |machine: &Machine| machine.dropped().count(DropCause::UnknownCall);
+    assert_eq!(count(&machine), 0);
+    let never = CallId(1 << 40);
+    arrive(&mut machine, ME, 1, &[reply(answered), reply(cancelled), reply(never)]);
+    assert_eq!(count(&machine), 3, "answered before, cancelled, never made");
+    assert_eq!(code(machine.poll_call(answered, 7).unwrap()), None, "the first reply counts");
+}
+
+#[test]
+fn a_reply_for_everyone_is_misrouted() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    arrive(&mut machine, InstanceId::ANY, 0, &[reply(id)]);
+    assert_eq!(machine.dropped().count(DropCause::MisroutedReply), 1);
+    assert_eq!((machine.poll_call(id, 7), machine.in_flight()), (None, 1), "it still waits");
+    arrive(&mut machine, ME, 1, &[reply(id)]);
+    assert!(machine.poll_call(id, 7).is_some());
+}
+
+#[test]
+fn frames_that_are_no_servers_are_of_an_unexpected_kind() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    let announce = Frame::Announce(Announce::default());
+    arrive(&mut machine, ME, 0, &[Frame::Cancel(Cancel { call: id }), announce, reply(id)]);
+    assert_eq!(machine.dropped().count(DropCause::UnexpectedKind), 1);
+    assert_eq!(machine.dropped().faults(), 1, "the others are a server's");
+    assert!(machine.poll_call(id, 7).is_some(), "its neighbour takes effect");
+}
+
+#[test]
+fn the_server_is_told_that_a_call_was_given_up() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    sent(&mut machine);
+    machine.cancel(id);
+    assert_eq!(sent(&mut machine), [(id, "cancel")]);
+    assert_eq!((machine.in_flight(), machine.occupied()), (0, 0));
+    machine.cancel(id);
+    assert_eq!(sent(&mut machine), [], "once");
+}
+
+#[test]
+fn a_call_ends_at_its_deadline_and_a_late_reply_changes_nothing() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    sent(&mut machine);
+    let deadline = NOW + TIMEOUT;
+    assert_eq!(machine.next_timeout(), Some(deadline));
+    machine.handle_timeout(deadline - Duration::from_micros(1));
+    assert_eq!(machine.poll_call(id, 7), None);
+    machine.handle_timeout(deadline);
+    arrive(&mut machine, ME, 0, &[reply(id)]);
+    assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::DeadlineExceeded));
+    assert_eq!(machine.dropped().count(DropCause::UnknownCall), 1);
+}
+
+#[test]
+fn a_request_that_cannot_be_delivered_ends_its_call() {
+    let mut machine = client();
+    let id = start(&mut machine).unwrap();
+    let transmit = machine.poll_transmit(NOW).unwrap();
+    let status = Status::new(Code::InvalidArgument, "too large for the broker");
+    let failed = Delivery::Failed { status, payload: &transmit.payload };
+    machine.handle_delivered(transmit.token, &failed, NOW);
+    assert_eq!(machine.poll_wake(), Some(7));
+    assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::InvalidArgument));
+}
+
+#[test]
+fn too_many_calls_and_a_closed_channel_are_refused() {
+    let mut machine = client();
+    let ids = [start(&mut machine).unwrap(), start(&mut machine).unwrap()];
+    assert_eq!(start(&mut machine).unwrap_err().code(), Code::ResourceExhausted);
+    let closed = Status::new(Code::Unavailable, "closed");
+    machine.refuse(closed.clone());
+    machine.close(&closed, NOW);
+    assert_eq!(start(&mut machine).unwrap_err().code(), Code::Unavailable);
+    for id in ids {
+        assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::Unavailable));
+    }
+}

@@ -1,0 +1,262 @@
+//! When packets leave, what they hold, and what becomes of those that fail.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{
+    status::Code,
+    transport::Topic,
+    wire::{MAX_PACKET_BYTES, coding::Reader},
+};
+
+const ME: InstanceId = InstanceId::from_bytes([1; 16]);
+const NOW: Time = Time::from_micros(1_000_000);
+const GIVE_UP: Time = Time::from_micros(2_000_000);
+const LANE: LaneKey = lane(0);
+
+const fn lane(partition: u32) -> LaneKey {
+    let target = Target { service: 0, topic: Topic::Calls, partition };
+    LaneKey { target, destination: InstanceId::ANY }
+}
+
+fn outbox(max_packet: usize) -> Outbox<u8> {
+    Outbox::new(ME, max_packet, vec![Route::Partition(0)])
+}
+
+/// Adds a frame of this many bytes, each of them its cookie.
+fn push_to(
+    outbox: &mut Outbox<u8>,
+    key: LaneKey,
+    cookie: u8,
+    bytes: usize,
+) -> Result<(), WireError> {
+    outbox.push(key, Some(cookie), GIVE_UP, |out| {
+        out.resize(out.len() + bytes, cookie);
+        Ok(())
+    })
+}
+
+fn push(outbox: &mut Outbox<u8>, cookie: u8) {
+    push_to(outbox, LANE, cookie, 1).unwrap();
+}
+
+/// A packet's sequence, and its frames as they were pushed.
+fn open(transmit: &Transmit) -> (u64, Vec<u8>) {
+    let mut reader = Reader::new(&transmit.payload);
+    let header = Header::decode(&mut reader).unwrap();
+    assert_eq!((header.sender, header.reply_to), (ME, vec![Route::Partition(0)]));
+    (header.sequence, reader.rest().to_vec())
+}
+
+fn poll(outbox: &mut Outbox<u8>) -> Option<(u64, Vec<u8>)> {
+    outbox.poll_transmit(NOW).as_ref().map(open)
+}
+
+/// The tokens of two packets under way, of the cookies 1 and 2.
+fn fly_two(outbox: &mut Outbox<u8>) -> [u64; 2] {
+    [1, 2].map(|cookie| {
+        push(outbox, cookie);
+        outbox.poll_transmit(NOW).unwrap().token
+    })
+}
+
+fn stored(outbox: &mut Outbox<u8>, token: u64) -> Vec<u8> {
+    match outbox.handle_delivered(token, Ok(()), NOW) {
+        Report::Stored { cookies, .. } => cookies,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unavailable() -> Status {
+    Status::new(Code::Unavailable, "no broker")
+}
+
+#[test]
+fn a_lone_frame_leaves_at_once() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    assert!(outbox.poll_transmit(NOW).is_none() && outbox.is_idle());
+    push(&mut outbox, 1);
+    let transmit = outbox.poll_transmit(NOW).unwrap();
+    assert_eq!((transmit.target, open(&transmit)), (LANE.target, (0, vec![1])));
+    assert!(outbox.poll_transmit(NOW).is_none() && !outbox.is_idle());
+    assert_eq!(stored(&mut outbox, transmit.token), [1]);
+    assert!(outbox.is_idle());
+    let again = outbox.handle_delivered(transmit.token, Ok(()), NOW);
+    assert!(matches!(again, Report::Unknown), "reported once");
+}
+
+#[test]
+fn frames_gather_while_two_packets_fly_and_leave_together_at_a_report() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    let [first, second] = fly_two(&mut outbox);
+    (3..=5).for_each(|cookie| push(&mut outbox, cookie));
+    assert_eq!((poll(&mut outbox), outbox.packets_in_flight()), (None, 2));
+    assert_eq!(stored(&mut outbox, first), [1]);
+    let third = outbox.poll_transmit(NOW).unwrap();
+    assert_eq!(open(&third), (2, vec![3, 4, 5]));
+    push(&mut outbox, 6);
+    assert_eq!(poll(&mut outbox), None);
+    assert_eq!(stored(&mut outbox, third.token), [3, 4, 5]);
+    assert_eq!(poll(&mut outbox), Some((3, vec![6])));
+    assert_eq!(stored(&mut outbox, second), [2]);
+}
+
+#[test]
+fn lanes_do_not_wait_for_each_other() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    fly_two(&mut outbox);
+    push(&mut outbox, 3);
+    push_to(&mut outbox, lane(1), 4, 1).unwrap();
+    let transmit = outbox.poll_transmit(NOW).unwrap();
+    assert_eq!((transmit.target, open(&transmit).1), (lane(1).target, vec![4]));
+    assert_eq!(poll(&mut outbox), None);
+}
+
+#[test]
+fn a_full_packet_leaves_without_waiting() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    fly_two(&mut outbox);
+    push_to(&mut outbox, LANE, 3, FULL_BYTES).unwrap();
+    assert_eq!(poll(&mut outbox), Some((2, vec![3; FULL_BYTES])));
+    (0..MAX_PACKET_CALLS - 1).for_each(|_| push(&mut outbox, 4));
+    assert_eq!(poll(&mut outbox), None);
+    push(&mut outbox, 4);
+    push(&mut outbox, 5);
+    assert_eq!(poll(&mut outbox), Some((3, vec![4; MAX_PACKET_CALLS])));
+    assert_eq!(poll(&mut outbox), None, "the last one gathers");
+}
+
+#[test]
+fn a_frame_that_would_overflow_starts_the_next_packet() {
+    let mut outbox = outbox(200);
+    let [first, _] = fly_two(&mut outbox);
+    push_to(&mut outbox, LANE, 3, 100).unwrap();
+    assert_eq!(poll(&mut outbox), None);
+    push_to(&mut outbox, LANE, 4, 100).unwrap();
+    assert_eq!(poll(&mut outbox), Some((2, vec![3; 100])));
+    assert_eq!(poll(&mut outbox), None);
+    stored(&mut outbox, first);
+    assert_eq!(poll(&mut outbox), None, "two fly");
+    push_to(&mut outbox, LANE, 5, 100).unwrap();
+    assert_eq!(poll(&mut outbox), Some((3, vec![4; 100])), "in order");
+}
+
+#[test]
+fn what_cannot_be_packed_is_refused_and_the_lane_as_before() {
+    let mut outbox = outbox(200);
+    let [first, second] = fly_two(&mut outbox);
+    push(&mut outbox, 3);
+    let refused = push_to(&mut outbox, LANE, 4, 200).unwrap_err();
+    assert!(matches!(refused, WireError::TooLarge { what: "packet", max: 200, .. }), "{refused}");
+    let failed = outbox.push(LANE, Some(5), GIVE_UP, |out| {
+        out.push(5);
+        Err(WireError::NotAscending)
+    });
+    assert_eq!(failed, Err(WireError::NotAscending));
+    push(&mut outbox, 6);
+    stored(&mut outbox, first);
+    let third = outbox.poll_transmit(NOW).unwrap();
+    assert_eq!(open(&third), (2, vec![3, 6]));
+    assert_eq!(stored(&mut outbox, third.token), [3, 6]);
+    stored(&mut outbox, second);
+    push_to(&mut outbox, LANE, 7, 200).unwrap_err();
+    assert!(outbox.is_idle(), "nothing gathers");
+    assert_eq!(poll(&mut outbox), None);
+    push(&mut outbox, 8);
+    assert_eq!(poll(&mut outbox), Some((3, vec![8])), "no sequence was spent");
+}
+
+#[test]
+fn a_failed_packet_is_sent_again_as_it_was_until_it_is_given_up() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    push(&mut outbox, 1);
+    let first = outbox.poll_transmit(NOW).unwrap();
+    let failed = Err((unavailable(), first.payload.as_slice()));
+    let report = outbox.handle_delivered(first.token, failed, NOW);
+    assert!(matches!(report, Report::Retried) && !outbox.is_idle());
+    assert!(outbox.poll_transmit(NOW).is_none(), "not at once");
+    let later = outbox.next_timeout().unwrap();
+    assert_eq!(later, NOW + RETRY_BACKOFF);
+    outbox.handle_timeout(NOW);
+    assert!(outbox.poll_transmit(NOW).is_none());
+    outbox.handle_timeout(later);
+    let second = outbox.poll_transmit(later).unwrap();
+    assert_ne!(second.token, first.token);
+    assert_eq!(second.payload, first.payload, "the same sequence, so it is known again");
+    let failed = Err((unavailable(), second.payload.as_slice()));
+    match outbox.handle_delivered(second.token, failed, GIVE_UP) {
+        Report::Failed { cookies, status } => {
+            assert_eq!((cookies, status.code()), (vec![1], Code::Unavailable));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(outbox.is_idle() && outbox.next_timeout().is_none());
+}
+
+#[test]
+fn a_packet_that_can_never_be_sent_is_given_up_at_once() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    push(&mut outbox, 1);
+    let transmit = outbox.poll_transmit(NOW).unwrap();
+    let failed = Err((unavailable().with_retryable(false), transmit.payload.as_slice()));
+    let report = outbox.handle_delivered(transmit.token, failed, NOW);
+    assert!(matches!(report, Report::Failed { cookies, .. } if cookies == [1]));
+    push(&mut outbox, 2);
+    let transmit = outbox.poll_transmit(NOW).unwrap();
+    let closed = Rejected::Failed(unavailable());
+    let (cookies, _) = outbox.handle_rejected(transmit, closed, NOW).unwrap();
+    assert_eq!((cookies, outbox.is_idle()), (vec![2], true));
+}
+
+#[test]
+fn a_packet_that_met_a_full_queue_is_not_overtaken() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    push_to(&mut outbox, lane(1), 9, 1).unwrap();
+    let other = outbox.poll_transmit(NOW).unwrap();
+    push(&mut outbox, 1);
+    let first = outbox.poll_transmit(NOW).unwrap();
+    push_to(&mut outbox, LANE, 2, FULL_BYTES).unwrap();
+    assert!(outbox.handle_rejected(first, Rejected::Full, NOW).is_none());
+    assert_eq!(poll(&mut outbox), None, "the queue is everybody's");
+    assert_eq!(outbox.next_timeout(), Some(NOW + RETRY_BACKOFF));
+    assert_eq!(stored(&mut outbox, other.token), [9]);
+    let again = outbox.poll_transmit(NOW).unwrap();
+    assert_eq!(open(&again), (1, vec![1]), "a report tells of room");
+    assert!(outbox.handle_rejected(again, Rejected::Full, NOW).is_none());
+    assert_eq!(poll(&mut outbox), None);
+    outbox.handle_timeout(NOW + RETRY_BACKOFF);
+    assert_eq!(poll(&mut outbox), Some((1, vec![1])), "and so does time");
+    assert_eq!(poll(&mut outbox), Some((2, vec![2; FULL_BYTES])));
+}
+
+#[test]
+fn idle_lanes_are_forgotten_beyond_the_cap() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    let count = u32::try_from(IDLE_LANES).unwrap() + 100;
+    for partition in 0..count {
+        push_to(&mut outbox, lane(partition), 1, 1).unwrap();
+    }
+    let tokens: Vec<_> =
+        std::iter::from_fn(|| outbox.poll_transmit(NOW)).map(|packet| packet.token).collect();
+    assert_eq!((tokens.len(), outbox.lanes.len()), (IDLE_LANES + 100, IDLE_LANES + 100));
+    // The first one is in use beyond its report.
+    push_to(&mut outbox, lane(0), 2, 1).unwrap();
+    for token in tokens {
+        stored(&mut outbox, token);
+    }
+    assert_eq!(outbox.lanes.len(), IDLE_LANES);
+    assert!(outbox.lanes.contains_key(&lane(0)) && !outbox.lanes.contains_key(&lane(1)));
+    let (before, _) = poll(&mut outbox).unwrap();
+    push_to(&mut outbox, lane(1), 3, 1).unwrap();
+    assert_eq!(poll(&mut outbox), Some((before + 1, vec![3])), "where its reader expects it");
+}
+
+#[test]
+fn a_note_is_due_once_for_each_epoch_and_interval() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    let interval = Duration::from_millis(100);
+    let mut due = |epoch, now| outbox.note_due(LANE, epoch, now, interval);
+    assert!(due(1, NOW) && !due(1, NOW));
+    assert!(due(2, NOW) && !due(2, NOW + interval / 2));
+    assert!(due(2, NOW + interval));
+}
