@@ -184,11 +184,7 @@ impl WorkerHooks {
     }
 
     /// [`WorkerHooks::commit`] for whoever holds `committing`.
-    fn commit_newest(
-        &self,
-        consumer: &Worker,
-        points: &[CommitPoint],
-    ) -> Vec<Result<(), String>> {
+    fn commit_newest(&self, consumer: &Worker, points: &[CommitPoint]) -> Vec<Result<(), String>> {
         let (mine, foreign): (Vec<_>, Vec<_>) = points
             .iter()
             .enumerate()

@@ -10,7 +10,26 @@ use std::{
 
 use krpc::prelude::*;
 
-use crate::work::{Site, answer, block_on};
+use crate::work::{Site, answer, block_on, eventually};
+
+#[test]
+fn the_calls_of_a_killed_client_are_executed() {
+    const CALLS: u64 = 500;
+    let site = Site::new("killed-client");
+    let _server = site.server(&[("KRPC_CONCURRENCY", "32")]);
+    let caller = site.caller(CALLS);
+    block_on(async {
+        eventually("calls run", secs(20), || !site.executions(None).is_empty()).await;
+        // At 32 at a time the last of them starts three seconds later; all are in Kafka by then.
+        eventually("a tenth ran", secs(20), || site.executions(None).len() >= 50).await;
+        caller.kill9().unwrap();
+        let all = || site.executions(None).len() as u64 == CALLS;
+        eventually("all are executed", secs(30), all).await;
+    });
+    let twice = site.executions(None).values().filter(|times| **times > 1).count();
+    println!("figure: {CALLS} calls of a killed client executed, {twice} of them twice");
+    assert_eq!(twice, 0);
+}
 
 #[test]
 fn clients_that_restart_take_no_reply_from_others() {

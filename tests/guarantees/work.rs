@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
+    future::IntoFuture,
     io::Write,
     path::Path,
     sync::{
@@ -27,8 +28,15 @@ pub(crate) const fn answer(id: u64) -> u64 {
 }
 
 /// Executes calls and keeps a log of them that survives `kill -9`.
-struct Worker {
+pub(crate) struct Worker {
     log: Mutex<File>,
+}
+
+impl Worker {
+    pub(crate) fn new(log: &Path) -> Self {
+        let log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+        Self { log: Mutex::new(log) }
+    }
 }
 
 impl Work for Worker {
@@ -50,8 +58,7 @@ const LOG: &str = "KRPC_TEST_LOG";
 #[test]
 fn serve() {
     let (Ok(endpoint), Ok(log)) = (std::env::var(ENDPOINT), std::env::var(LOG)) else { return };
-    let log = OpenOptions::new().append(true).create(true).open(log).unwrap();
-    let worker = Worker { log: Mutex::new(log) };
+    let worker = Worker::new(Path::new(&log));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let server =
@@ -59,6 +66,26 @@ fn serve() {
         println!("serving");
         server.run_until(ctrl_c()).await.unwrap();
         println!("drained");
+    });
+}
+
+const CALLS: &str = "KRPC_TEST_CALLS";
+
+/// Not a test by itself either: with this variable set it makes so many calls, each of which
+/// takes a while, says so, and waits for them.
+#[test]
+fn call() {
+    let (Ok(endpoint), Ok(calls)) = (std::env::var(ENDPOINT), std::env::var(CALLS)) else { return };
+    block_on(async {
+        let work = WorkClient::connect(endpoint).await.unwrap();
+        let calls = (0..calls.parse().unwrap())
+            .map(|id| tokio::spawn(work.run(id, 200).timeout(secs(60)).into_future()));
+        let calls: Vec<_> = calls.collect();
+        println!("calling");
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        println!("answered");
     });
 }
 
@@ -84,14 +111,23 @@ pub(crate) struct Site {
     pub(crate) place: Place,
     logs: TempDir,
     started: AtomicU32,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
+}
+
+/// The right to run: figures of time are only good alone.
+pub(crate) struct Turn(#[expect(dead_code, reason = "held for its drop")] MutexGuard<'static, ()>);
+
+impl Turn {
+    pub(crate) fn take() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Site {
-    /// Waits for its turn: figures of time are only good alone.
+    /// Waits for its turn.
     pub(crate) fn new(name: &str) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let kafka = Kafka::shared().unwrap();
         let place = Place {
             brokers: kafka.bootstrap().to_owned(),
@@ -115,6 +151,18 @@ impl Site {
         let program = Program::spawn(me, &args, &envs).unwrap();
         program.wait_for_line("serving", Duration::from_secs(30)).unwrap();
         program
+    }
+
+    /// A client in a process of its own, which makes so many calls.
+    pub(crate) fn caller(&self, calls: u64) -> Program {
+        let calls = calls.to_string();
+        let envs = [
+            (ENDPOINT, self.place.brokers.as_str()),
+            (CALLS, calls.as_str()),
+            ("KRPC_PREFIX", self.place.prefix.as_str()),
+        ];
+        let me = std::env::current_exe().unwrap();
+        Program::spawn(me, &["--exact", "work::call", "--nocapture"], &envs).unwrap()
     }
 
     /// How often each call was executed, by all servers of this site or by the one of a number.

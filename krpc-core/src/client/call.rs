@@ -218,7 +218,6 @@ impl<T: DeserializeOwned, E> IntoFuture for Call<T, E> {
 /// against the broker's clock, so they are good to about a millisecond; `flight_request` is zero
 /// as long as one side does not know that clock, which is at most its first call.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub struct Reply<T> {
     /// The handler's value.
     pub value: T,

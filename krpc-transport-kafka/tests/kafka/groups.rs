@@ -224,3 +224,34 @@ async fn a_server_that_loses_its_session_is_told_and_comes_back() {
     server.transport.close().await;
     client.transport.close().await;
 }
+
+/// A periodic commit may be on its way when its partition is released: it must not come after the
+/// last one, whose point is newer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_on_its_way_does_not_come_after_the_last_one() {
+    let (endpoint, service) = (endpoint(config()), service("overtaken"));
+    let client = caller(&endpoint, &service).await;
+    let first = answerer(&endpoint, &service).await;
+    first.owning(4).await;
+    (0..3).for_each(|token| client.call(0, "call", token));
+    first.driver.until("the calls", |seen| seen.records.len() == 3).await;
+    first.driver.seen.lock().note = "last".to_owned();
+    let committers: Vec<_> = (0..4)
+        .map(|_| {
+            let transport = Arc::clone(&first.transport);
+            tokio::spawn(async move {
+                while transport.commit(vec![point(0, 1, "early")]).await[0].is_ok() {}
+            })
+        })
+        .collect();
+    first.transport.leave().await.unwrap();
+    for committer in committers {
+        committer.await.unwrap();
+    }
+    first.transport.close().await;
+    let second = answerer(&endpoint, &service).await;
+    second.owning(4).await;
+    assert_eq!(second.driver.seen.lock().committed[&0], Some((3, "last".to_owned())));
+    second.transport.leave().await.unwrap();
+    second.transport.close().await;
+}

@@ -6,6 +6,7 @@ mod embedded;
 mod faults;
 mod groups;
 mod pressure;
+mod rights;
 mod sending;
 mod support;
 mod topics;

@@ -90,6 +90,33 @@ async fn a_successor_gets_point_and_metadata() {
     assert_eq!(arrived(&seen.log()), [(id(1), 5)]);
 }
 
+/// A point that is on its way when its partition is released is older than the final one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_on_its_way_does_not_come_after_the_final_one() {
+    for _ in 0..100 {
+        let endpoint = private(1);
+        let (first, seen) = server(&endpoint).await;
+        (0..3).for_each(|_| put(&endpoint, 0));
+        seen.until_arrived(3).await;
+        let committers: Vec<_> = (0..3)
+            .map(|_| {
+                let first = first.clone();
+                let early =
+                    || CommitPoint { partition: id(0), offset: 1, metadata: "early".into() };
+                tokio::spawn(async move { while first.commit(vec![early()]).await[0].is_ok() {} })
+            })
+            .collect();
+        first.leave().await.unwrap();
+        for committer in committers {
+            committer.await.unwrap();
+        }
+        let (_second, seen) = server(&endpoint).await;
+        seen.until_owns(1).await;
+        let point = Some((3, "final".to_owned()));
+        assert_eq!(seen.log(), [Event::Assigned(vec![(id(0), point)])]);
+    }
+}
+
 #[tokio::test]
 async fn what_leaving_could_not_commit_is_said() {
     let endpoint = private(1);

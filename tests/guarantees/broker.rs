@@ -1,0 +1,74 @@
+//! The broker vanishes.
+
+use std::{
+    future::IntoFuture,
+    time::{Duration, Instant},
+};
+
+use krpc::prelude::*;
+use krpc_testkit::Kafka;
+
+use crate::work::{Turn, WorkClient, WorkServer, Worker, answer, block_on};
+
+#[test]
+fn a_killed_broker_costs_time_and_no_call() {
+    const CALLS: u64 = 1_000;
+    let _turn = Turn::take();
+    let kafka = Kafka::start().unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let worker = Worker::new(&logs.path().join("server"));
+    let longest = block_on(async {
+        let server = Server::builder(kafka.bootstrap()).serve(WorkServer::new(worker));
+        let server = server.start().await.unwrap();
+        let work = WorkClient::connect(kafka.bootstrap()).await.unwrap();
+        assert_eq!(work.run(CALLS, 0).await, Ok(answer(CALLS)));
+        let mut calls = Vec::new();
+        let mut tick = tokio::time::interval(millis(5));
+        for id in 0..CALLS {
+            tick.tick().await;
+            if id == CALLS / 4 {
+                kafka.kill(0).unwrap();
+            }
+            if id == CALLS / 2 {
+                tokio::task::block_in_place(|| kafka.restart(0)).unwrap();
+            }
+            let call = work.run(id, 0).timeout(secs(60)).into_future();
+            calls.push(tokio::spawn(async move {
+                let started = Instant::now();
+                (id, call.await, started.elapsed())
+            }));
+        }
+        let mut longest = Duration::ZERO;
+        for call in calls {
+            let (id, value, elapsed) = call.await.unwrap();
+            assert_eq!(value, Ok(answer(id)));
+            longest = longest.max(elapsed);
+        }
+        server.shutdown().await.unwrap();
+        longest
+    });
+    println!("figure: {CALLS} answered, longest wait {longest:?}");
+}
+
+#[test]
+fn a_broker_that_hangs_costs_calls_their_deadlines_and_no_more() {
+    let _turn = Turn::take();
+    let kafka = Kafka::start().unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let worker = Worker::new(&logs.path().join("server"));
+    block_on(async {
+        let server = Server::builder(kafka.bootstrap()).serve(WorkServer::new(worker));
+        let _server = server.start().await.unwrap();
+        let work = WorkClient::connect(kafka.bootstrap()).await.unwrap();
+        assert_eq!(work.run(0, 0).await, Ok(answer(0)));
+        kafka.pause(0).unwrap();
+        let started = Instant::now();
+        let error = work.run(1, 0).timeout(secs(1)).await.unwrap_err();
+        let waited = started.elapsed();
+        println!("figure: a deadline of 1 s ended the call after {waited:?}");
+        assert_eq!(error.code(), Some(Code::DeadlineExceeded));
+        assert!(waited >= secs(1) && waited < secs(3), "{waited:?}");
+        kafka.resume(0).unwrap();
+        assert_eq!(work.run(2, 0).timeout(secs(60)).await, Ok(answer(2)));
+    });
+}
