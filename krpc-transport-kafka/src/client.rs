@@ -84,8 +84,7 @@ impl Inner {
                 let partition = i32::try_from(chosen).expect("less than Kafka's count, an i32");
                 let topic = self.settings.config.topic(name, Topic::Replies);
                 let route = Route { service, topic, partition };
-                self.inbox.read(&setup, &route)?;
-                route
+                self.inbox.read(&setup, route)?
             }
         };
         self.producer.register(service, name);

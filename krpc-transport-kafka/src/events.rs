@@ -16,7 +16,10 @@ use krpc_core::{
     time::Time,
 };
 use parking_lot::Mutex;
-use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::{
+    ClientContext, Message, config::RDKafkaLogLevel, error::KafkaError, message::BorrowedMessage,
+    types::RDKafkaErrorCode,
+};
 
 /// The `tracing` target of everything that librdkafka says.
 pub(crate) const TARGET: &str = "krpc::kafka";
@@ -75,6 +78,14 @@ impl Reporter {
         if let Some(left_out) = self.limiter.admit(kind, Instant::now()) {
             tracing::warn!(target: TARGET, client = self.client, kind, left_out, "{message}");
         }
+    }
+
+    /// Warns of a record that came to a consumer's own queue, where nobody takes it: its partition
+    /// was read without being forwarded.
+    pub(crate) fn stray(&self, message: &BorrowedMessage<'_>) {
+        let (topic, partition) = (message.topic(), message.partition());
+        let offset = message.offset();
+        self.warn("STRAY", &format!("{topic} [{partition}] at {offset} came astray, unread"));
     }
 }
 

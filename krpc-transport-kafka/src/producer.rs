@@ -111,7 +111,10 @@ impl KafkaProducer {
         });
         let (theirs, broken) = (Arc::clone(&shared), Arc::clone(&shared));
         let broken = move |status| {
-            broken.link.write().native = None;
+            // The thread's own share is gone, so this may be the last: its drop reports what is
+            // queued, and whoever hears that may send, which takes the lock again.
+            let last = broken.link.write().native.take();
+            crate::aside(last);
             broken.end();
             (broken.on_broken)(status);
         };

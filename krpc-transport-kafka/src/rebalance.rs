@@ -58,11 +58,29 @@ pub(crate) struct Assignment {
 
 #[derive(Debug, Default)]
 struct State {
-    owned: HashMap<i32, Phase>,
+    owned: HashMap<i32, Owned>,
     /// A rebalance callback runs.
     rebalancing: bool,
     /// Final points that could not be committed.
     failures: Vec<String>,
+}
+
+/// A partition, as of its present assignment.
+#[derive(Debug)]
+struct Owned {
+    phase: Phase,
+    /// The offset after the last record, before the first the one where reading began.
+    next: i64,
+}
+
+impl Owned {
+    /// Notes a record. True if the log stands behind where it stood: within one assignment only a
+    /// log that was cut or made anew does.
+    fn goes_back(&mut self, offset: i64) -> bool {
+        let back = offset < self.next;
+        self.next = offset.saturating_add(1);
+        back
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,14 +93,21 @@ enum Phase {
 
 impl Assignment {
     /// Takes one batch from the queue and passes on the records of active partitions. Holding the
-    /// lock meanwhile means: once a partition has left here, no record of it is on its way.
-    pub(crate) fn dispatch(&self, queue: &Queue, mut each: impl FnMut(&queue::Taken<'_>)) -> usize {
-        let state = self.state.lock();
-        queue.take(|taken| {
-            let active = state.owned.get(&taken.partition) == Some(&Phase::Active);
-            if active || taken.error.is_some() {
-                each(&taken);
+    /// lock meanwhile means: once a partition has left here, no record of it is on its way. The
+    /// flag says that the partition's log went back with this record.
+    pub(crate) fn dispatch(
+        &self,
+        queue: &Queue,
+        mut each: impl FnMut(&queue::Taken<'_>, bool),
+    ) -> usize {
+        let mut state = self.state.lock();
+        queue.take(|taken| match (taken.error, state.owned.get_mut(&taken.partition)) {
+            (Some(_), _) => each(&taken, false),
+            (None, Some(owned)) if owned.phase == Phase::Active => {
+                let back = owned.goes_back(taken.offset);
+                each(&taken, back);
             }
+            _ => (),
         })
     }
 
@@ -117,18 +142,24 @@ impl Assignment {
         self.changed.notify_all();
     }
 
-    fn activate(&self, partitions: &[i32]) {
+    /// Dispatches these partitions from now on, which are read from these offsets on.
+    fn activate(&self, partitions: &[(i32, i64)]) {
         let mut state = self.state.lock();
-        state.owned.extend(partitions.iter().map(|partition| (*partition, Phase::Active)));
+        let active = |&(partition, next)| (partition, Owned { phase: Phase::Active, next });
+        state.owned.extend(partitions.iter().map(active));
     }
 
     /// Stops dispatch of those of the partitions that are owned, and returns them.
     fn stop(&self, partitions: &[i32]) -> Vec<i32> {
         let mut state = self.state.lock();
-        let owned: Vec<_> =
-            partitions.iter().copied().filter(|p| state.owned.contains_key(p)).collect();
-        state.owned.extend(owned.iter().map(|partition| (*partition, Phase::Releasing)));
-        owned
+        let mut stopped = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            if let Some(owned) = state.owned.get_mut(partition) {
+                owned.phase = Phase::Releasing;
+                stopped.push(*partition);
+            }
+        }
+        stopped
     }
 
     fn remove(&self, partitions: &[i32], failures: Vec<String>) {
@@ -208,12 +239,19 @@ impl WorkerHooks {
             Some(_) if !partitions.is_empty() => self.committed(consumer, list),
             _ => None,
         };
-        let (Some(queue), Some(offsets)) = (queue, offsets) else {
+        let (Some(queue), Some(offsets)) = (&queue, offsets) else {
             // Nothing to do, or given up: acknowledged, but read by nobody until it is revoked.
-            return accept(consumer, list);
+            let Some(queue) = queue else { return accept(consumer, list) };
+            let mut unread = TopicPartitionList::with_capacity(partitions.len());
+            for partition in partitions.into_iter().filter(|it| self.forward(consumer, &queue, *it))
+            {
+                unread.add_partition(&self.topic, partition);
+            }
+            return accept(consumer, &unread);
         };
         let mut start = TopicPartitionList::with_capacity(offsets.len());
         let mut news = Vec::with_capacity(offsets.len());
+        let mut active = Vec::with_capacity(offsets.len());
         for entry in offsets {
             let Ok(partition) = u32::try_from(entry.partition) else { continue };
             let id = PartitionId { service: self.service, partition };
@@ -223,18 +261,46 @@ impl WorkerHooks {
                 // Nobody ever committed: calls may have waited from the first record on.
                 None => Offset::Beginning,
             };
-            queue.receive(consumer.client(), &self.topic, entry.partition);
+            if !self.forward(consumer, queue, entry.partition) {
+                continue;
+            }
             start.add_partition_offset(&self.topic, entry.partition, offset)?;
+            active.push((entry.partition, committed.as_ref().map_or(0, |(offset, _)| *offset)));
             news.push((id, committed));
         }
         // Owned from here on, as the driver may commit at once; records come only after `accept`.
-        self.assignment.activate(&partitions);
+        self.assignment.activate(&active);
         self.events.assigned(news);
         let accepted = accept(consumer, &start);
         if accepted.is_err() {
             self.lose(&self.assignment.stop(&partitions));
         }
         accepted
+    }
+
+    /// Sends a partition's records to our queue. Where that cannot be, the partition is given up:
+    /// its records would come to the consumer's own queue, where nobody takes them.
+    fn forward(&self, consumer: &Worker, queue: &Queue, partition: i32) -> bool {
+        let forwarded = queue.receive(consumer.client(), &self.topic, partition);
+        if !forwarded {
+            let message = format!("{} [{partition}] cannot be forwarded: not read", self.topic);
+            self.reporter.warn("FORWARD", &message);
+        }
+        forwarded
+    }
+
+    /// The log of a partition went back to this record: what the driver knows of it is of a log
+    /// that is gone, and would make new calls count as finished.
+    pub(crate) fn restarted(&self, partition: PartitionId, offset: i64) {
+        let number = partition.partition;
+        let message = format!(
+            "{} [{number}] was cut or made anew: read again from {offset} on, as if nothing had \
+             been committed",
+            self.topic
+        );
+        self.reporter.warn("RESTART", &message);
+        self.events.lost(vec![partition]);
+        self.events.assigned(vec![(partition, None)]);
     }
 
     /// The committed offsets of the list's partitions, asked for until they are known; `None` if
@@ -268,7 +334,7 @@ impl WorkerHooks {
         } else if !owned.is_empty() {
             self.release(consumer, &owned);
         }
-        give_up(consumer, list)
+        give_up(consumer, &self.topic, list)
     }
 
     /// Lets the driver finish, commits its last points and gives the partitions away. The last two
@@ -341,9 +407,20 @@ fn accept(consumer: &Worker, list: &TopicPartitionList) -> KafkaResult<()> {
     }
 }
 
-fn give_up(consumer: &Worker, list: &TopicPartitionList) -> KafkaResult<()> {
+/// Gives back what of the list was accepted.
+fn give_up(consumer: &Worker, topic: &str, list: &TopicPartitionList) -> KafkaResult<()> {
     match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+        RebalanceProtocol::Cooperative => {
+            // What was not accepted cannot be given back, and would keep the others here too.
+            let present = consumer.assignment()?;
+            let mut accepted = TopicPartitionList::with_capacity(list.count());
+            for entry in queue::entries(list) {
+                if present.find_partition(topic, entry.partition).is_some() {
+                    accepted.add_partition(topic, entry.partition);
+                }
+            }
+            consumer.incremental_unassign(&accepted)
+        }
         _ => consumer.unassign(),
     }
 }
@@ -375,5 +452,20 @@ impl ConsumerContext for WorkerHooks {
             self.reporter.warn("REBALANCE", &format!("could not {name}: {error}"));
         }
         self.assignment.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_goes_back_only_where_an_offset_is_not_beyond_the_last() {
+        // Of a compacted log, or after retention, offsets may be left out.
+        let mut owned = Owned { phase: Phase::Active, next: 5 };
+        let back: Vec<_> = [5, 6, 9, 9, 10, 0, 1].map(|offset| owned.goes_back(offset)).into();
+        assert_eq!(back, [false, false, false, true, false, true, false]);
+        // Made anew while nobody read it: behind what is committed.
+        assert!(Owned { phase: Phase::Active, next: 5 }.goes_back(4));
     }
 }

@@ -73,6 +73,9 @@ struct Reader {
 struct Shared {
     events: Arc<dyn ClientEvents>,
     routes: Mutex<Arc<Vec<Route>>>,
+    /// Held from the last look for a route until it is read: of two opens of a service, of which
+    /// one may be given up already, the second adopts the route of the first.
+    opening: Mutex<()>,
     signal: Arc<Signal>,
     stopping: AtomicBool,
     /// How often reading went on elsewhere because the offset was gone.
@@ -90,6 +93,7 @@ impl Inbox {
         let shared = Arc::new(Shared {
             events: Arc::clone(&events),
             routes: Mutex::default(),
+            opening: Mutex::default(),
             signal: Arc::default(),
             stopping: AtomicBool::new(false),
             resets: AtomicU64::new(0),
@@ -110,8 +114,9 @@ impl Inbox {
         self.shared.routes.lock().iter().find(|route| route.service == service).cloned()
     }
 
-    /// Begins to read a partition at its present end.
-    pub(crate) fn read(&self, setup: &Setup<'_>, route: &Route) -> Result<(), SetupError> {
+    /// Begins to read a partition at its present end, unless the service has another by now;
+    /// returns which is read.
+    pub(crate) fn read(&self, setup: &Setup<'_>, route: Route) -> Result<Route, SetupError> {
         let Some(reader) = self.reader.lock().clone() else { return Err(SetupError::Closed) };
         let end = loop {
             let timeout = setup.left()?.min(WATERMARKS);
@@ -130,13 +135,21 @@ impl Inbox {
                 },
             }
         };
+        // Not during the questions above: opens of other services need not wait for them.
+        let _opening = self.shared.opening.lock();
+        if let Some(theirs) = self.route(route.service) {
+            return Ok(theirs);
+        }
         // Known before its first record can come.
         Arc::make_mut(&mut *self.shared.routes.lock()).push(route.clone());
-        reader.assign(route, end).map_err(|error| {
-            let service = route.service;
-            Arc::make_mut(&mut *self.shared.routes.lock()).retain(|one| one.service != service);
-            SetupError::Transport(format!("{} cannot be assigned: {error}", route.topic))
-        })
+        match reader.assign(&route, end) {
+            Ok(()) => Ok(route),
+            Err(error) => {
+                let service = route.service;
+                Arc::make_mut(&mut *self.shared.routes.lock()).retain(|one| one.service != service);
+                Err(SetupError::Transport(format!("{} cannot be assigned: {error}", route.topic)))
+            }
+        }
     }
 
     /// Ends the thread, which drops the consumer. Does not wait.
@@ -144,7 +157,8 @@ impl Inbox {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.signal.raise();
         // Were this the last owner, the drop would block.
-        crate::aside(self.reader.lock().take());
+        let reader = self.reader.lock().take();
+        crate::aside(reader);
     }
 }
 
@@ -165,13 +179,16 @@ impl fmt::Debug for Inbox {
 
 impl Reader {
     fn assign(&self, route: &Route, offset: i64) -> KafkaResult<()> {
-        self.receive(route);
+        if !self.receive(route) {
+            // Its records would come to the consumer's own queue, where nobody takes them.
+            return Err(KafkaError::Subscription("its queue cannot be forwarded".to_owned()));
+        }
         self.consumer.incremental_assign(&route.list(Offset::Offset(offset))?)
     }
 
-    /// Sends the partition's records to our queue; harmless to repeat.
-    fn receive(&self, route: &Route) {
-        self.records.receive(self.consumer.client(), &route.topic, route.partition);
+    /// Sends the partition's records to our queue; harmless to repeat. False if that cannot be.
+    fn receive(&self, route: &Route) -> bool {
+        self.records.receive(self.consumer.client(), &route.topic, route.partition)
     }
 
     /// Goes on where something is left to read: the offset that was asked for is not there.
@@ -225,7 +242,10 @@ impl Shared {
                 ticked = Instant::now();
                 // A restart stops the partition in the background, and that takes its forwarding
                 // away; seldom after it was set again.
-                routes.iter().for_each(|route| reader.receive(route));
+                for route in routes.iter().filter(|route| !reader.receive(route)) {
+                    let message = format!("{} [{}] is not forwarded", route.topic, route.partition);
+                    reader.consumer.context().0.warn("FORWARD", &message);
+                }
             }
             if (tick || own.len() > 0) && self.serve(reader, own) && !broken {
                 broken = true;
@@ -239,7 +259,11 @@ impl Shared {
     fn serve(&self, reader: &Reader, own: &Queue) -> bool {
         let mut failed = false;
         loop {
-            failed |= matches!(reader.consumer.poll(Duration::ZERO), Some(Err(_)));
+            match reader.consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => reader.consumer.context().0.stray(&message),
+                Some(Err(_)) => failed = true,
+                None => (),
+            }
             if own.len() == 0 || self.stopping.load(Ordering::Acquire) {
                 return failed && reader.consumer.client().fatal_error().is_some();
             }

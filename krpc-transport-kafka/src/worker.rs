@@ -112,16 +112,22 @@ impl Worker {
         let records = Arc::new(records);
         self.hooks.queue.get_or_init(|| Arc::downgrade(&records));
 
-        let broken = |hooks: &Arc<WorkerHooks>| {
-            let hooks = Arc::clone(hooks);
-            move |status| hooks.events.broken(status)
+        let (hooks, theirs) = (Arc::clone(&self.hooks), Arc::clone(&self.hooks));
+        let member = Arc::downgrade(&consumer);
+        let unread = move |status| {
+            // Nobody reads here any more: others are to have the partitions.
+            hooks.leaving.store(true, Ordering::Release);
+            hooks.signal.raise();
+            if let Some(member) = member.upgrade() {
+                member.unsubscribe();
+            }
+            hooks.events.broken(status);
         };
-        let hooks = Arc::clone(&self.hooks);
-        let drain = crate::spawn("krpc-drain", broken(&self.hooks), move || {
-            drain(&hooks, &records);
-        })?;
+        let drain = crate::spawn("krpc-drain", unread, move || drain(&theirs, &records))?;
         let (hooks, end) = (Arc::clone(&self.hooks), Arc::clone(&self.end));
-        crate::spawn("krpc-poll", broken(&self.hooks), move || {
+        let theirs = Arc::clone(&self.hooks);
+        let unpolled = move |status| theirs.events.broken(status);
+        crate::spawn("krpc-poll", unpolled, move || {
             poll(&consumer, &hooks, &own);
             drain_signal.raise();
             // It reports its own panic.
@@ -234,7 +240,11 @@ fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
         // at least once for each wait, which is what `max.poll.interval.ms` wants to see.
         let mut failed = false;
         loop {
-            failed |= matches!(consumer.poll(Duration::ZERO), Some(Err(_)));
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => hooks.reporter.stray(&message),
+                Some(Err(_)) => failed = true,
+                None => (),
+            }
             if own.len() == 0 || closing() {
                 break;
             }
@@ -260,9 +270,12 @@ fn drain(hooks: &WorkerHooks, records: &Queue) {
             block_on(room, records.signal(), None, stopped);
             continue;
         }
-        let taken = hooks.assignment.dispatch(records, |taken| match taken.error {
+        let taken = hooks.assignment.dispatch(records, |taken, back| match taken.error {
             None => {
                 if let Some(record) = crate::record(hooks.service, taken) {
+                    if back {
+                        hooks.restarted(record.partition, record.offset);
+                    }
                     hooks.events.arrived(record);
                 }
             }

@@ -255,3 +255,34 @@ async fn a_group_that_cannot_work_breaks_the_server_with_the_cause() {
     server.transport.close().await;
     assert_eq!(server.driver.seen.lock().broken.len(), 1);
 }
+
+#[tokio::test]
+async fn calls_begin_anew_after_their_topic_was_made_anew() {
+    let (endpoint, service) = (endpoint(config()), service("reborn"));
+    let client = caller(&endpoint, &service).await;
+    let server = answerer(&endpoint, &service).await;
+    server.owning(4).await;
+    (0..50).for_each(|token| client.call(0, "old", token));
+    server.driver.until("old calls", |seen| seen.records.len() == 50).await;
+    assert_eq!(server.transport.commit(server.driver.points()).await, vec![Ok(())]);
+    let topic = config().topic(&service, Topic::Calls);
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    admin().delete_topics(&[&topic], &options).await.unwrap()[0].as_ref().unwrap();
+    let other = caller(&endpoint, &service).await;
+    // Fewer than there were, so that their offsets are below what was committed.
+    (100..120).for_each(|token| other.call(0, "young", token));
+    server.driver.until("young calls", |seen| seen.records.len() == 70).await;
+    {
+        let seen = server.driver.seen.lock();
+        let young = |record: &&krpc_core::transport::Record| record.payload == "young";
+        let offset = seen.records.iter().find(young).map(|record| record.offset);
+        assert_eq!(offset, Some(0), "read from the first on");
+        // Told anew, whether by the group or by the log, before the first record.
+        assert!(seen.lost.len() + seen.released.len() >= 1 && seen.broken.is_empty());
+        assert_eq!(seen.committed[&0], None);
+    }
+    server.transport.leave().await.unwrap();
+    server.transport.close().await;
+    other.transport.close().await;
+    client.transport.close().await;
+}

@@ -11,7 +11,11 @@ use std::{
 
 use krpc_core::{
     ids::PartitionId,
-    transport::{CommitPoint, Endpoint, GroupProtocol, TransportConfig},
+    status::Status,
+    transport::{
+        BoxFuture, CommitPoint, Delivery, Endpoint, GroupProtocol, ProducerEvents, Record,
+        ServerEvents, TransportConfig,
+    },
 };
 use krpc_testkit::Kafka;
 use krpc_transport_kafka::KafkaEndpoint;
@@ -254,4 +258,61 @@ async fn a_commit_on_its_way_does_not_come_after_the_last_one() {
     assert_eq!(second.driver.seen.lock().committed[&0], Some((3, "last".to_owned())));
     second.transport.leave().await.unwrap();
     second.transport.close().await;
+}
+
+/// A server whose records nobody reads any more must not keep its partitions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_panic_while_reading_others_get_the_partitions() {
+    #[derive(Debug, Default)]
+    struct Fragile(Driver);
+
+    impl ProducerEvents for Fragile {
+        fn delivered(&self, token: u64, delivery: Delivery<'_>) {
+            self.0.delivered(token, delivery);
+        }
+    }
+
+    impl ServerEvents for Fragile {
+        fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>) {
+            ServerEvents::assigned(&self.0, partitions);
+        }
+
+        fn arrived(&self, record: Record) {
+            panic!("a panic that a test asks for, at {}", record.offset);
+        }
+
+        fn full(&self) -> Option<BoxFuture<'static, ()>> {
+            None
+        }
+
+        fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>> {
+            self.0.release(partitions)
+        }
+
+        fn lost(&self, partitions: Vec<PartitionId>) {
+            self.0.lost(partitions);
+        }
+
+        fn broken(&self, status: Status) {
+            ServerEvents::broken(&self.0, status);
+        }
+    }
+
+    let (endpoint, service) = (endpoint(config()), service("fragile"));
+    let client = caller(&endpoint, &service).await;
+    let fragile = Arc::new(Fragile::default());
+    let server = endpoint.server(fragile.clone()).unwrap();
+    server.open(0, &service).await.unwrap();
+    server.join().await.unwrap();
+    fragile.0.until("owns 4", |seen| seen.owned.len() == 4).await;
+    client.call(0, "call", 0);
+    fragile.0.until("the word", |seen| seen.broken.len() == 1).await;
+    // It is neither left nor closed by its driver.
+    let second = answerer(&endpoint, &service).await;
+    second.owning(4).await;
+    second.driver.until("the call", |seen| seen.records.len() == 1).await;
+    second.transport.leave().await.unwrap();
+    second.transport.close().await;
+    server.close().await;
+    client.transport.close().await;
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -273,4 +273,46 @@ async fn null_and_empty_records_arrive_as_empty() {
     assert!(server.driver.seen.lock().records.iter().all(|record| record.payload.is_empty()));
     server.transport.leave().await.unwrap();
     server.transport.close().await;
+}
+
+/// The thread that reports deliveries may hold the last share of the producer, whose end reports
+/// the other records; and who hears that may send.
+#[tokio::test]
+async fn a_panic_in_a_report_breaks_the_producer_without_a_deadlock() {
+    #[derive(Debug, Default)]
+    struct Fragile {
+        transport: OnceLock<Arc<dyn ClientTransport>>,
+        panicked: AtomicBool,
+        broken: tokio::sync::Notify,
+    }
+
+    const TARGET: Target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+
+    impl ProducerEvents for Fragile {
+        fn delivered(&self, token: u64, _: Delivery<'_>) {
+            assert!(self.panicked.swap(true, Ordering::SeqCst), "a panic that a test asks for");
+            let again = self.transport.get().unwrap().send(TARGET, b"again", token);
+            assert!(matches!(again, Err(Rejected::Failed(_))), "{again:?}");
+        }
+    }
+
+    impl ClientEvents for Fragile {
+        fn arrived(&self, _: Record) {}
+
+        fn broken(&self, _: Status) {
+            self.broken.notify_one();
+        }
+    }
+
+    let fragile = Arc::new(Fragile::default());
+    let client = endpoint(config()).client(fragile.clone()).unwrap();
+    fragile.transport.set(client.clone()).unwrap();
+    client.open(0, &service("fragile"), 0).await.unwrap();
+    for token in 0..1_000 {
+        // Refused from the moment on when the first report comes.
+        let _ = client.send(TARGET, &[0; 10_000], token);
+    }
+    tokio::time::timeout(crate::support::PATIENCE, fragile.broken.notified()).await.unwrap();
+    assert!(matches!(client.send(TARGET, b"late", 1_000), Err(Rejected::Failed(_))));
+    client.close().await;
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use krpc_core::{
     error::SetupError,
-    transport::{Endpoint, Topic, TransportConfig},
+    transport::{Endpoint, Target, Topic, TransportConfig},
 };
 use krpc_transport_kafka::KafkaEndpoint;
 use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -166,4 +166,34 @@ async fn settings_that_librdkafka_refuses_are_named() {
         SetupError::InvalidConfig { value, .. } => assert_eq!(value, "soon"),
         other => panic!("{other}"),
     }
+}
+
+/// The work of an open that is given up goes on for a while, beside that of the next open of the
+/// service, or of another at the same time: none may fail at it nor be robbed of its replies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opens_of_one_service_at_a_time_share_what_is_read() {
+    let endpoint = endpoint(config());
+    let names: Vec<_> = (0..24).map(|_| service("midway")).collect();
+    for name in &names {
+        // The topics are there later, so that most of an open is the question for the end.
+        caller(&endpoint, name).await.transport.close().await;
+    }
+    let driver = Arc::new(Driver::default());
+    let transport = endpoint.client(driver.clone()).unwrap();
+    for (index, name) in (0u16..).zip(&names) {
+        let given_up = transport.open(index, name, 1);
+        let soon = Duration::from_micros(200) * u32::from(index);
+        let _opened_or_given_up = tokio::time::timeout(soon, given_up).await;
+        let (next, other) =
+            tokio::join!(transport.open(index, name, 0), transport.open(index, name, 1));
+        let (_, partition) = next.unwrap();
+        assert_eq!(other.unwrap().1, partition);
+        let target = Target { service: index, topic: Topic::Replies, partition };
+        transport.send(target, name.as_bytes(), u64::from(index)).unwrap();
+        driver.until(name, |seen| seen.records.len() > usize::from(index)).await;
+    }
+    let mut expected = names;
+    expected.sort();
+    assert_eq!(driver.seen.lock().texts(), expected);
+    transport.close().await;
 }
