@@ -14,7 +14,7 @@ pub use client::{Channel, ChannelBuilder};
 pub use config::{Config, KNOBS, Knob};
 pub use krpc_core::{
     client::{
-        call::{Call, CallFuture, Client as UntypedClient, Reply, ReplyFuture},
+        call::{Call, Client as UntypedClient, Reply, ReplyFuture},
         channel::ChannelStats,
     },
     context::{Caller, Context},

@@ -4,7 +4,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use krpc_core::server::{driver::Server as CoreServer, service::Service};
 
-use crate::{Config, InstanceId, ServerStats, SetupError, ShutdownError, config, endpoint};
+use crate::{Config, InstanceId, ServerStats, SetupError, ShutdownError, Status, config, endpoint};
 
 /// A running server. Dropping it ends it as a crash would: other servers repeat what was
 /// unfinished. [`Server::shutdown`] ends it in good order.
@@ -46,18 +46,28 @@ impl Server {
     /// the group. Calls that wait in memory are left to the next server, unexecuted.
     ///
     /// # Errors
-    /// Handlers ran longer than the drain timeout, or the last commit failed: then calls may be
-    /// executed again.
+    /// Handlers ran longer than the drain timeout, the last commit failed or the transport broke:
+    /// then calls may be executed again.
     pub async fn shutdown(self) -> Result<(), ShutdownError> {
         self.core.shutdown().await
     }
 
-    /// Serves until `end` resolves, then shuts down.
+    /// Resolves when the transport is beyond repair, with the cause: nothing will be served any
+    /// more. Lost connections are not that; they are made again.
+    pub async fn broken(&self) -> Status {
+        self.core.broken().await
+    }
+
+    /// Serves until `end` resolves or the transport is beyond repair, then shuts down.
     ///
     /// # Errors
     /// As [`Server::shutdown`].
     pub async fn run_until(self, end: impl Future) -> Result<(), ShutdownError> {
-        end.await;
+        tokio::select! {
+            _ = end => {}
+            // The shutdown says what it was.
+            _ = self.core.broken() => {}
+        }
         self.shutdown().await
     }
 }

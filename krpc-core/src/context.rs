@@ -40,6 +40,12 @@ impl Caller {
     }
 }
 
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.instance.fmt(f)
+    }
+}
+
 impl Context {
     pub(crate) fn new(
         metadata: Metadata,
@@ -70,7 +76,8 @@ impl Context {
         self.inner.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Which execution of this call this is, as far as this server knows; the first is 1.
+    /// Which execution of this call this is, as far as this server knows; the first is 1. This
+    /// version counts no attempts across servers: it is always 1.
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
     }

@@ -161,6 +161,9 @@ pub enum ShutdownError {
         /// The drain time.
         waited: Duration,
     },
+    /// The transport was beyond repair before the end: others have taken over.
+    #[error("the transport broke: {0}")]
+    Broken(Status),
     /// The last commit failed: finished calls may be executed again.
     #[error("the last commit failed: {0}")]
     Commit(String),

@@ -103,3 +103,13 @@ fn every_unit_of_a_duration_and_both_ends() {
         assert!(duration(value).is_err(), "{value:?}");
     }
 }
+
+#[test]
+fn values_of_properties_stay_out_of_debug_output() {
+    let config = of(&[("KRPC_KAFKA_SASL_PASSWORD", "hush")]).unwrap();
+    let server = crate::Server::builder("kafka:localhost").property("sasl.password", "hush");
+    let channel = crate::Channel::builder("kafka:localhost").property("sasl.password", "hush");
+    for text in [format!("{config:?}"), format!("{server:?}"), format!("{channel:?}")] {
+        assert!(text.contains("sasl.password") && !text.contains("hush"), "{text}");
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     fmt,
-    future::{Future, IntoFuture},
+    future::Future,
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
@@ -129,7 +129,8 @@ impl Client {
             value,
             fault,
         };
-        Call { request, decode_error, types: PhantomData }
+        let state = State::Built(Box::new(request));
+        Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
     }
 }
 
@@ -161,15 +162,14 @@ struct Request {
     fault: Option<Status>,
 }
 
-/// A call that was not made yet: `.await` makes it and yields the value.
+/// A call that was not made yet: `.await` makes it and yields the value. A future that can be
+/// spawned and joined as it is.
 ///
-/// Dropping the future before it is done gives the call up: its server is told, and the table of
-/// calls in flight forgets it.
+/// Dropping it before it is done gives the call up: its server is told, and the table of calls in
+/// flight forgets it. The options have no effect once it was polled.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Infallible> {
-    request: Request,
-    decode_error: DecodeError<E>,
-    types: PhantomData<fn() -> T>,
+    reply: ReplyFuture<T, E>,
 }
 
 impl<T, E> Call<T, E> {
@@ -177,38 +177,44 @@ impl<T, E> Call<T, E> {
     /// method's timeout holds, and without that the channel's (10 s by default). Zero fails at
     /// once; more than a year is a year.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = Some(timeout);
+        if let State::Built(request) = &mut self.reply.state {
+            request.timeout = Some(timeout);
+        }
         self
     }
 
     /// Sends a pair of metadata along. A pair that breaks the rules of
     /// [`Metadata::insert`] makes the call fail when it is awaited, before anything is sent.
     pub fn header(mut self, key: &str, value: &str) -> Self {
-        if let Err(status) = self.request.metadata.insert(key, value) {
-            self.request.fault.get_or_insert(status);
+        if let State::Built(request) = &mut self.reply.state
+            && let Err(status) = request.metadata.insert(key, value)
+        {
+            request.fault.get_or_insert(status);
         }
         self
     }
 
     /// Yields the value together with what is known of its way.
     pub fn reply(self) -> ReplyFuture<T, E> {
-        let Self { request, decode_error, .. } = self;
-        ReplyFuture { state: State::Built(Box::new(request)), decode_error, types: PhantomData }
+        self.reply
+    }
+}
+
+impl<T: DeserializeOwned, E> Future for Call<T, E> {
+    type Output = Result<T, Error<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.reply).poll(cx).map_ok(|reply| reply.value)
     }
 }
 
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("path", &self.request.path).finish_non_exhaustive()
-    }
-}
-
-impl<T: DeserializeOwned, E> IntoFuture for Call<T, E> {
-    type Output = Result<T, Error<E>>;
-    type IntoFuture = CallFuture<T, E>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        CallFuture { reply: self.reply() }
+        let path = match &self.reply.state {
+            State::Built(request) => &request.path,
+            _ => "in flight",
+        };
+        f.debug_struct("Call").field("path", &path).finish_non_exhaustive()
     }
 }
 
@@ -233,26 +239,6 @@ pub struct Reply<T> {
     pub server_id: InstanceId,
     /// What the server sent along.
     pub metadata: Metadata,
-}
-
-/// The future of a call, yielding its value.
-#[must_use = "a call does nothing until it is awaited"]
-pub struct CallFuture<T, E = Infallible> {
-    reply: ReplyFuture<T, E>,
-}
-
-impl<T: DeserializeOwned, E> Future for CallFuture<T, E> {
-    type Output = Result<T, Error<E>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.reply).poll(cx).map_ok(|reply| reply.value)
-    }
-}
-
-impl<T, E> fmt::Debug for CallFuture<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallFuture")
-    }
 }
 
 /// The future of a call, yielding its whole [`Reply`].

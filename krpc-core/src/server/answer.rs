@@ -8,10 +8,10 @@ use super::{intake::Call, machine::ServerMachine};
 use crate::{
     ids::InstanceId,
     metadata::Metadata,
-    outbox::LaneKey,
+    outbox::{LaneKey, Transmit},
     status::{Code, Status},
     time::Time,
-    transport::{Target, Topic},
+    transport::{Rejected, Target, Topic, Transmitter},
     wire::{
         frame::{Announce, Outcome, Reply},
         packet::Route,
@@ -90,6 +90,20 @@ impl<K: Clone> ServerMachine<K> {
         };
         // News that does not fit is left out; the next announcement says it again.
         let _ = self.outbox.push(lane, None, now, |out| announce.encode(out));
+    }
+}
+
+impl<K: Clone> Transmitter for ServerMachine<K> {
+    fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        Self::poll_transmit(self, now)
+    }
+
+    fn handle_sent(&mut self, payload: Vec<u8>) {
+        Self::handle_sent(self, payload);
+    }
+
+    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
+        Self::handle_rejected(self, transmit, rejected, now);
     }
 }
 

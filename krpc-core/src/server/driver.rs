@@ -8,8 +8,9 @@
 use std::{
     collections::HashSet,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin,
+    commits::commit_loop,
     events::Events,
     machine::{Dispatch, ServerCounts, ServerMachine},
     responder::{Pace, Responder},
@@ -31,10 +33,9 @@ use crate::{
     clock::{Clock, fresh_instance},
     error::{SetupError, ShutdownError},
     ids::{InstanceId, PartitionId},
-    outbox::Transmit,
     status::{Code, Status},
     time::Time,
-    transport::{CommitPoint, Endpoint, Rejected, ServerTransport, Transmitter, flush},
+    transport::{CommitPoint, Endpoint, ServerTransport, flush},
     wire,
 };
 
@@ -121,6 +122,10 @@ pub(crate) struct Shared {
     commit_due: AtomicBool,
     pace: Pace,
     deliveries: Notify,
+    started: AtomicBool,
+    /// Why the transport is beyond repair, if it is; `over` is cancelled then.
+    broken: OnceLock<Status>,
+    over: CancellationToken,
     fault: Mutex<Option<Status>>,
 }
 
@@ -148,6 +153,7 @@ impl Server {
         let machine = ServerMachine::new(shared.me, topologies, limit, max_packet);
         shared.machine.get_or_init(|| Mutex::new(machine));
         shared.say_hello(endpoint.name()).await?;
+        shared.started.store(true, Ordering::Release);
         transport.join().await?;
         let alarm = Arc::clone(&shared.alarm);
         tokio::spawn(alarm.run(shared.clock, Arc::downgrade(&shared), Shared::ring));
@@ -165,6 +171,14 @@ impl Server {
         self.shared.stats()
     }
 
+    /// Resolves when the transport is beyond repair, with the cause: nothing will be served any
+    /// more. Lost connections are not that; they are made again.
+    pub async fn broken(&self) -> Status {
+        self.shared.over.cancelled().await;
+        let unknown = || Status::new(Code::Unavailable, "the transport broke");
+        self.shared.broken.get().cloned().unwrap_or_else(unknown)
+    }
+
     /// Ends in good order: takes no more calls, finishes and answers what runs, commits, leaves
     /// the group. Calls that wait in memory are left to the next server; they were not executed.
     ///
@@ -179,6 +193,9 @@ impl Server {
         let left = transport.leave().await;
         transport.close().await;
         match left {
+            _ if self.shared.broken.get().is_some() => {
+                Err(ShutdownError::Broken(self.broken().await))
+            }
             _ if running > 0 => Err(ShutdownError::DrainTimeout { unfinished: running, waited }),
             Err(cause) => Err(ShutdownError::Commit(cause)),
             Ok(()) => Ok(()),
@@ -231,6 +248,9 @@ impl Shared {
             commit_due: AtomicBool::new(false),
             pace: Pace::default(),
             deliveries: Notify::new(),
+            started: AtomicBool::new(false),
+            broken: OnceLock::new(),
+            over: CancellationToken::new(),
             fault: Mutex::new(None),
         }
     }
@@ -310,8 +330,12 @@ impl Shared {
         let result = event(&mut machine, now);
         flush(&mut *machine, &**transport, 0, now);
         self.alarm.set(machine.next_timeout());
-        let commits = machine.has_commits() && !self.commit_due.swap(true, Ordering::AcqRel);
-        let room = machine.has_room() && self.room_wanted.swap(false, Ordering::AcqRel);
+        let commits = !self.commit_due.load(Ordering::Acquire)
+            && machine.has_commits()
+            && !self.commit_due.swap(true, Ordering::AcqRel);
+        let room = self.room_wanted.load(Ordering::Acquire)
+            && machine.has_room()
+            && self.room_wanted.swap(false, Ordering::AcqRel);
         let releasing = machine.is_releasing();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
@@ -354,7 +378,11 @@ impl Shared {
                 let index = call.position.partition.service;
                 let incoming = Incoming::new(call, cancel, Responder::new(self, place));
                 let Some(service) = self.service(index) else { continue };
-                builtin::dispatch(self, index, &**service, incoming);
+                // The user's code again: of serializing and dropping. A panic of it ends the call,
+                // which is answered as it is dropped, and not the thread that reads records.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    builtin::dispatch(self, index, &**service, incoming);
+                }));
             }
             batch = self.with(next_calls).unwrap_or_default();
         }
@@ -362,16 +390,23 @@ impl Shared {
 
     fn ring(&self) {
         self.with(ServerMachine::handle_timeout);
-        let next = self.machine.get().and_then(|machine| machine.lock().next_timeout());
-        self.alarm.set(next);
+    }
+
+    /// The transport is beyond repair.
+    pub(super) fn broke(&self, status: Status) {
+        self.broken.get_or_init(|| status.clone());
+        self.over.cancel();
+        self.heard(Some(status));
     }
 
     /// The broker answered for a packet, or never will: a start that waits for it goes on.
     pub(super) fn heard(&self, fault: Option<Status>) {
-        if fault.is_some() {
-            *self.fault.lock() = fault;
+        if !self.started.load(Ordering::Acquire) {
+            if fault.is_some() {
+                *self.fault.lock() = fault;
+            }
+            self.deliveries.notify_one();
         }
-        self.deliveries.notify_one();
     }
 
     /// Rung once when there is room for more calls, and when there is no server any more.
@@ -386,6 +421,19 @@ impl Shared {
 
     pub(super) const fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    pub(super) const fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    pub(super) fn transport(&self) -> Option<&Arc<dyn ServerTransport>> {
+        self.transport.get()
+    }
+
+    /// The commit loop looks now; what finishes later rings it again.
+    pub(super) fn commits_seen(&self) {
+        self.commit_due.store(false, Ordering::Release);
     }
 
     pub(super) const fn clock(&self) -> Clock {
@@ -445,45 +493,5 @@ impl Drop for Shared {
         self.alarm.stop();
         self.commits.notify_one();
         self.room.notify_waiters();
-    }
-}
-
-impl Transmitter for ServerMachine<CancellationToken> {
-    fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
-        Self::poll_transmit(self, now)
-    }
-
-    fn handle_sent(&mut self, payload: Vec<u8>) {
-        Self::handle_sent(self, payload);
-    }
-
-    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
-        Self::handle_rejected(self, transmit, rejected, now);
-    }
-}
-
-/// Commits what is finished, at intervals, as long as there is something.
-async fn commit_loop(shared: Weak<Shared>, commits: Arc<Notify>) {
-    loop {
-        commits.notified().await;
-        let Some(interval) = shared.upgrade().map(|shared| shared.options.commit_interval) else {
-            return;
-        };
-        tokio::time::sleep(interval).await;
-        let Some(shared) = shared.upgrade() else { return };
-        shared.commit_due.store(false, Ordering::Release);
-        let points = shared.with(|machine, _| machine.poll_commit()).unwrap_or_default();
-        let Some(transport) = shared.transport.get() else { return };
-        if points.is_empty() {
-            continue;
-        }
-        let partitions: Vec<_> = points.iter().map(|point| point.partition).collect();
-        let results = transport.commit(points).await;
-        for (partition, result) in partitions.into_iter().zip(results) {
-            if let Err(cause) = result {
-                tracing::warn!(target: "krpc::server", ?partition, cause, "commit failed");
-                shared.with(|machine, _| machine.handle_commit_failed(partition));
-            }
-        }
     }
 }

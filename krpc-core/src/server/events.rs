@@ -41,11 +41,13 @@ impl ServerEvents for Events {
 
     fn arrived(&self, record: Record) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.step(|machine, now| machine.handle_record(&record, now));
+        shared.with(|machine, now| machine.handle_record(&record, now));
     }
 
     fn full(&self) -> Option<BoxFuture<'static, ()>> {
         let shared = self.0.upgrade()?;
+        // Here rather than in `arrived`, for the user's code runs in it: see the trait.
+        shared.dispatch();
         if !shared.is_full() {
             return None;
         }
@@ -81,7 +83,7 @@ impl ServerEvents for Events {
     fn broken(&self, status: Status) {
         tracing::error!(target: "krpc::server", %status, "the transport broke");
         if let Some(shared) = self.0.upgrade() {
-            shared.heard(Some(status));
+            shared.broke(status);
         }
     }
 }

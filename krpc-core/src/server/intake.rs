@@ -72,6 +72,8 @@ pub enum Next {
     Run(usize),
     /// Its deadline has passed: answer instead of executing.
     Expired(Box<Call>),
+    /// The same call runs already, from this place: its record was repeated.
+    Repeated(Box<Call>, Position),
 }
 
 /// What a cancel met.
@@ -131,6 +133,10 @@ impl<K: Clone> Intake<K> {
             return Some(Next::Expired(Box::new(call)));
         }
         let key = key(&call);
+        if let Some(running) = self.index.get(&key).and_then(|at| self.running.get(*at)) {
+            let position = running.call.position;
+            return Some(Next::Repeated(Box::new(call), position));
+        }
         let running = Running { call, unwanted: false, cancel: cancel() };
         let place = self.running.insert(running);
         self.index.insert(key, place);
@@ -145,6 +151,20 @@ impl<K: Clone> Intake<K> {
     /// A running call.
     pub fn get(&self, place: usize) -> Option<&Running<K>> {
         self.running.get(place)
+    }
+
+    /// What a running call's handler needs, once: only who waits for the answer stays, so that a
+    /// slow handler does not keep its record in memory.
+    pub fn take(&mut self, place: usize) -> Option<(Call, K)> {
+        let running = self.running.get_mut(place)?;
+        let call = &mut running.call;
+        let taken = Call {
+            path: std::mem::take(&mut call.path),
+            value: std::mem::take(&mut call.value),
+            metadata: std::mem::take(&mut call.metadata),
+            ..*call
+        };
+        Some((taken, running.cancel.clone()))
     }
 
     /// Frees a place.
@@ -238,7 +258,7 @@ mod tests {
     fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
         match intake.poll_next(Time::from_micros(now), || 7)? {
             Next::Run(place) => Some(place),
-            Next::Expired(call) => panic!("{call:?} expired"),
+            next => panic!("{next:?}"),
         }
     }
 
@@ -306,6 +326,17 @@ mod tests {
         assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Queued(_)));
         assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Running(7)));
         assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Unknown));
+    }
+
+    #[test]
+    fn a_repeated_record_of_a_call_that_waited_is_not_run_beside_it() {
+        let mut intake = Intake::<u64>::new(2);
+        assert!(intake.offer(call(1, 0, 100)).is_none());
+        assert!(intake.offer(call(1, 1, 100)).is_none(), "neither runs yet");
+        run(&mut intake, 0).unwrap();
+        let next = intake.poll_next(Time::default(), || 7);
+        let Some(Next::Repeated(repeated, first)) = next else { panic!("{next:?}") };
+        assert_eq!((repeated.position.partition.partition, first.partition.partition), (1, 0));
     }
 
     #[test]

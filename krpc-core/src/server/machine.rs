@@ -238,11 +238,11 @@ impl<K: Clone> ServerMachine<K> {
             match self.intake.poll_next(now, &cancel)? {
                 Next::Run(place) => {
                     self.counts.executed += 1;
-                    let running = self.intake.get(place)?;
-                    let (call, cancel) = (running.call.clone(), running.cancel().clone());
+                    let (call, cancel) = self.intake.take(place)?;
                     return Some(Dispatch { place, call, cancel });
                 }
                 Next::Expired(call) => self.expire(&call, now),
+                Next::Repeated(call, first) => self.repeated(call.position, first),
             }
         }
     }
@@ -439,11 +439,17 @@ impl<K: Clone> ServerMachine<K> {
             return;
         }
         let position = call.position;
-        let Some(running) = self.intake.offer(call) else { return };
+        if let Some(first) = self.intake.offer(call) {
+            self.repeated(position, first);
+        }
+    }
+
+    /// A call came again while its `first` record's handler runs.
+    fn repeated(&mut self, position: Position, first: Position) {
         self.inbox.count(DropCause::Duplicate);
-        // The same record again, of a partition that was lost and came back while its handler
-        // runs: that handler's reply finishes it, not this.
-        if running != position {
+        // The same record again, of a partition that was lost and came back meanwhile: that
+        // handler's reply finishes it, not this.
+        if first != position {
             self.ledger.finish(position);
         }
     }

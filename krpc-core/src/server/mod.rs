@@ -3,6 +3,7 @@
 mod answer;
 pub mod builtin;
 pub mod commit_map;
+mod commits;
 pub mod driver;
 mod events;
 pub mod intake;

@@ -21,7 +21,7 @@ use crate::{
     wire::frame::Outcome,
 };
 
-/// Answers one call, once; dropped without an answer, it answers `Internal`.
+/// Answers one call, once; dropped in a panic, or by the service, it answers `Internal`.
 ///
 /// It does not keep its server alive: a handler that runs on must not keep a dropped server's
 /// partitions from those who would repeat its calls.
@@ -84,13 +84,16 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if self.answered {
+        let panicking = std::thread::panicking();
+        // A task that is dropped without a panic goes with its runtime: that is a crash, after
+        // which a successor repeats the call.
+        if self.answered || !(self.inline || panicking) {
             return;
         }
         let Some(shared) = self.shared.upgrade() else { return };
-        let message = match std::thread::panicking() {
+        let message = match panicking {
             true => "the handler panicked",
-            false => "the server gave the call up",
+            false => "the service gave the call up",
         };
         let outcome = Outcome::Status(Status::new(Code::Internal, message));
         let place = self.place;

@@ -26,7 +26,7 @@ use crate::{
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What every transport needs to know; the façade fills it from the builder and `KRPC_*`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TransportConfig {
     /// Put before every topic and group name, followed by a dot; empty for none.
     pub prefix: String,
@@ -61,6 +61,7 @@ pub struct TransportConfig {
     /// How long a rebalance waits for running handlers of partitions that are taken away.
     pub release_timeout: Duration,
     /// Properties passed to librdkafka as they are, after ours; the last of a name wins.
+    /// Their values may be secrets: debug output has the names only.
     pub properties: Vec<(String, String)>,
 }
 
@@ -96,6 +97,52 @@ impl Default for TransportConfig {
             release_timeout: Duration::from_secs(3),
             properties: Vec::new(),
         }
+    }
+}
+
+impl fmt::Debug for TransportConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Each by name, so that a new setting cannot be forgotten here.
+        let Self {
+            prefix,
+            call_partitions,
+            min_call_partitions,
+            reply_partitions,
+            calls_retention,
+            replies_retention,
+            replication,
+            create_topics,
+            max_packet_bytes,
+            connect_timeout,
+            keep_trying,
+            group,
+            group_protocol,
+            session_timeout,
+            heartbeat_interval,
+            release_timeout,
+            properties,
+        } = self;
+        // Values may be passwords.
+        let names: Vec<_> = properties.iter().map(|(name, _)| (name, "…")).collect();
+        f.debug_struct("TransportConfig")
+            .field("prefix", prefix)
+            .field("call_partitions", call_partitions)
+            .field("min_call_partitions", min_call_partitions)
+            .field("reply_partitions", reply_partitions)
+            .field("calls_retention", calls_retention)
+            .field("replies_retention", replies_retention)
+            .field("replication", replication)
+            .field("create_topics", create_topics)
+            .field("max_packet_bytes", max_packet_bytes)
+            .field("connect_timeout", connect_timeout)
+            .field("keep_trying", keep_trying)
+            .field("group", group)
+            .field("group_protocol", group_protocol)
+            .field("session_timeout", session_timeout)
+            .field("heartbeat_interval", heartbeat_interval)
+            .field("release_timeout", release_timeout)
+            .field("properties", &names)
+            .finish()
     }
 }
 
@@ -300,13 +347,21 @@ pub trait ClientEvents: ProducerEvents {
 pub trait ServerEvents: ProducerEvents {
     /// Partitions this server now owns, and what the group has committed for each: the next
     /// offset and its metadata. Comes before any record of them.
+    ///
+    /// Also after [`lost`](Self::lost), with nothing committed, when the log of an owned partition
+    /// was cut or made anew: its offsets begin again, and what was known of them is void. Like
+    /// `arrived`, both may be called under a lock then.
     fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>);
 
-    /// A record of an owned partition.
+    /// A record of an owned partition. Runs none of the user's code, so it may be called under a
+    /// lock.
     fn arrived(&self, record: Record);
 
     /// `None` if more records are welcome now; otherwise a future that resolves when they are.
     /// Asked after each batch of records, so that the backlog stays in Kafka.
+    ///
+    /// Handlers are begun in here: it must not be called under a lock, nor by the thread that
+    /// serves rebalances.
     fn full(&self) -> Option<BoxFuture<'static, ()>>;
 
     /// Partitions are about to be taken away in good order: nothing more of them is dispatched,
@@ -314,7 +369,8 @@ pub trait ServerEvents: ProducerEvents {
     /// is over. It yields the final points to commit.
     fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>>;
 
-    /// Partitions were lost without warning: somebody else may own them already.
+    /// Partitions were lost without warning: somebody else may own them already, or the log that
+    /// was read is gone.
     fn lost(&self, partitions: Vec<PartitionId>);
 
     /// The transport broke for good.

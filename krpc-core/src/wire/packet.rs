@@ -23,7 +23,8 @@ pub struct Header {
     pub sender: InstanceId,
     /// Which instance it is for; [`InstanceId::ANY`] for whoever reads the partition.
     pub destination: InstanceId,
-    /// The packet's number within its sender's lane, from 0: for dropping duplicates.
+    /// The packet's number, by one counter of its sender for all its lanes: within a lane it
+    /// ascends with gaps. For dropping duplicates.
     pub sequence: u64,
     /// Where replies to this packet's calls may be sent, best first; empty in replies.
     pub reply_to: Vec<Route>,

@@ -100,10 +100,14 @@ async fn a_commit_on_its_way_does_not_come_after_the_final_one() {
         seen.until_arrived(3).await;
         let committers: Vec<_> = (0..3)
             .map(|_| {
-                let first = first.clone();
-                let early =
-                    || CommitPoint { partition: id(0), offset: 1, metadata: "early".into() };
-                tokio::spawn(async move { while first.commit(vec![early()]).await[0].is_ok() {} })
+                let (first, metadata) = (first.clone(), "early".to_owned());
+                let early = CommitPoint { partition: id(0), offset: 1, metadata };
+                tokio::spawn(async move {
+                    while first.commit(vec![early.clone()]).await[0].is_ok() {
+                        // A commit never waits here: others need the thread too.
+                        tokio::task::yield_now().await;
+                    }
+                })
             })
             .collect();
         first.leave().await.unwrap();

@@ -1,5 +1,5 @@
 //! The in-process broker under fake events: who was called, with what, in which order.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod crashes;
 mod delivery;
