@@ -1,6 +1,6 @@
 //! kRPC: a typed call, acks=all, committed after the reply; no promise is switched off.
 
-use std::{future::IntoFuture, time::Instant};
+use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use hdrhistogram::Histogram;
@@ -53,7 +53,7 @@ pub(crate) fn call(brokers: &str, window: usize, count: usize) -> Measured {
         let mut calls = stream::iter(0..count)
             .map(|x| {
                 let x = i64::try_from(x).expect("a small number");
-                let call = sum.add(x, 2).into_future();
+                let call = sum.add(x, 2);
                 async move {
                     let started = Instant::now();
                     assert_eq!(call.await, Ok(x + 2));

@@ -23,8 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // 128 handlers that each wait 100 ms, all at once; a server runs 128 of them side by side.
     let started = Instant::now();
-    let calls: Vec<_> =
-        (0..128).map(|_| tokio::spawn(calculator.wait(100).into_future())).collect();
+    let calls: Vec<_> = (0..128).map(|_| tokio::spawn(calculator.wait(100))).collect();
     let mut servers = BTreeMap::new();
     for call in calls {
         *servers.entry(call.await??).or_insert(0) += 1;

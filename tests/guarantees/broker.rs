@@ -1,9 +1,6 @@
 //! The broker vanishes.
 
-use std::{
-    future::IntoFuture,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use krpc::prelude::*;
 use krpc_testkit::Kafka;
@@ -32,7 +29,7 @@ fn a_killed_broker_costs_time_and_no_call() {
             if id == CALLS / 2 {
                 tokio::task::block_in_place(|| kafka.restart(0)).unwrap();
             }
-            let call = work.run(id, 0).timeout(secs(60)).into_future();
+            let call = work.run(id, 0).timeout(secs(60));
             calls.push(tokio::spawn(async move {
                 let started = Instant::now();
                 (id, call.await, started.elapsed())

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::IntoFuture,
     time::{Duration, Instant},
 };
 
@@ -30,7 +29,7 @@ fn a_killed_server_costs_time_and_no_call() {
             if id == RATE * 3 {
                 first.kill9().unwrap();
             }
-            let call = work.run(id, 1).timeout(secs(20)).into_future();
+            let call = work.run(id, 1).timeout(secs(20));
             calls.push(tokio::spawn(async move {
                 let started = Instant::now();
                 (id, call.await, started.elapsed())
@@ -67,12 +66,11 @@ fn a_successor_repeats_the_unfinished_call_and_not_the_finished_ones() {
     let first = site.server(&partitions);
     let executions = block_on(async {
         let work = site.place.client().await;
-        let slow = tokio::spawn(work.run(SLOW, 20_000).timeout(secs(120)).into_future());
+        let slow = tokio::spawn(work.run(SLOW, 20_000).timeout(secs(120)));
         eventually("the slow call runs", secs(10), || site.executions(None).contains_key(&SLOW))
             .await;
-        let fast: Vec<_> = (0..FAST)
-            .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(60)).into_future())))
-            .collect();
+        let fast: Vec<_> =
+            (0..FAST).map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(60))))).collect();
         for (id, call) in fast {
             assert_eq!(call.await.unwrap(), Ok(answer(id)));
         }

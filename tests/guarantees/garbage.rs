@@ -1,6 +1,6 @@
 //! Strangers write into the topics.
 
-use std::{future::IntoFuture, time::Duration};
+use std::time::Duration;
 
 use krpc::prelude::*;
 use rdkafka::{
@@ -45,7 +45,7 @@ fn garbage_in_both_topics_harms_no_call() {
         let mut calls = 0;
         while !writer.is_finished() || calls < 5_000 {
             let batch: Vec<_> = (calls..calls + 100)
-                .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(30)).into_future())))
+                .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(30)))))
                 .collect();
             for (id, call) in batch {
                 assert_eq!(call.await.unwrap(), Ok(answer(id)));

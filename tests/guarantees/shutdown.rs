@@ -1,6 +1,6 @@
 //! A server is stopped in good order while another takes over.
 
-use std::{future::IntoFuture, time::Duration};
+use std::time::Duration;
 
 use krpc::prelude::*;
 
@@ -14,9 +14,8 @@ fn a_graceful_stop_loses_no_call_and_executes_none_twice() {
     let first = site.server(&limit);
     block_on(async {
         let work = site.place.client().await;
-        let calls: Vec<_> = (0..CALLS)
-            .map(|id| (id, tokio::spawn(work.run(id, 500).timeout(secs(60)).into_future())))
-            .collect();
+        let calls: Vec<_> =
+            (0..CALLS).map(|id| (id, tokio::spawn(work.run(id, 500).timeout(secs(60))))).collect();
         eventually("calls run", secs(10), || site.executions(None).len() >= 100).await;
         let _second = site.server(&limit);
         first.terminate().unwrap();

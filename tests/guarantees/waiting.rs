@@ -1,6 +1,6 @@
 //! There is no server.
 
-use std::{future::IntoFuture, time::Duration};
+use std::time::Duration;
 
 use krpc::prelude::*;
 
@@ -13,11 +13,10 @@ fn calls_wait_in_kafka_for_a_server_or_expire_without_executing() {
     let site = Site::new("waiting");
     block_on(async {
         let work = site.place.client().await;
-        let waiting: Vec<_> = (0..WAITING)
-            .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(60)).into_future())))
-            .collect();
+        let waiting: Vec<_> =
+            (0..WAITING).map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(60))))).collect();
         let impatient: Vec<_> = (WAITING..WAITING + IMPATIENT)
-            .map(|id| tokio::spawn(work.run(id, 0).timeout(secs(1)).into_future()))
+            .map(|id| tokio::spawn(work.run(id, 0).timeout(secs(1))))
             .collect();
         for call in impatient {
             let error = call.await.unwrap().unwrap_err();
@@ -43,11 +42,10 @@ fn a_server_answers_what_expired_behind_its_limit_instead_of_executing_it() {
     let _server = site.server(&[("KRPC_CONCURRENCY", "1"), ("KRPC_CALL_PARTITIONS", "1")]);
     block_on(async {
         let work = site.place.client().await;
-        let first = tokio::spawn(work.run(BEHIND, 3_000).timeout(secs(20)).into_future());
+        let first = tokio::spawn(work.run(BEHIND, 3_000).timeout(secs(20)));
         eventually("it runs", secs(10), || site.executions(None).contains_key(&BEHIND)).await;
-        let behind: Vec<_> = (0..BEHIND)
-            .map(|id| tokio::spawn(work.run(id, 0).timeout(secs(1)).into_future()))
-            .collect();
+        let behind: Vec<_> =
+            (0..BEHIND).map(|id| tokio::spawn(work.run(id, 0).timeout(secs(1)))).collect();
         for call in behind {
             let error = call.await.unwrap().unwrap_err();
             assert_eq!(error.code(), Some(Code::DeadlineExceeded));

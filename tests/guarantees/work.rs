@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    future::IntoFuture,
     io::Write,
     path::Path,
     sync::{
@@ -78,8 +77,8 @@ fn call() {
     let (Ok(endpoint), Ok(calls)) = (std::env::var(ENDPOINT), std::env::var(CALLS)) else { return };
     block_on(async {
         let work = WorkClient::connect(endpoint).await.unwrap();
-        let calls = (0..calls.parse().unwrap())
-            .map(|id| tokio::spawn(work.run(id, 200).timeout(secs(60)).into_future()));
+        let calls =
+            (0..calls.parse().unwrap()).map(|id| tokio::spawn(work.run(id, 200).timeout(secs(60))));
         let calls: Vec<_> = calls.collect();
         println!("calling");
         for call in calls {

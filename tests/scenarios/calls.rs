@@ -66,8 +66,7 @@ fn a_channel_carries_services_of_several_servers() {
         let channel = place.connect().await;
         let (sum, echo) = (SumClient::new(&channel), EchoClient::new(&channel));
         for n in 0..20 {
-            let both =
-                tokio::join!(sum.add(n, 1).into_future(), echo.echo(n.to_string()).into_future());
+            let both = tokio::join!(sum.add(n, 1), echo.echo(n.to_string()));
             assert_eq!(both, (Ok(n + 1), Ok(n.to_string())));
         }
         for service in ["Sum", "Echo"] {

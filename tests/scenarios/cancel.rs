@@ -21,7 +21,7 @@ fn a_dropped_call_is_forgotten_and_its_handler_cancelled() {
         let work = WorkClient::new(&channel);
         let mut calls = JoinSet::new();
         for job in 0..20 {
-            calls.spawn(work.watched(job).timeout(secs(50)).into_future());
+            calls.spawn(work.watched(job).timeout(secs(50)));
         }
         worker.log.until_running(20).await;
         assert_eq!(channel.stats("Work").unwrap().in_flight, 20);
@@ -44,10 +44,9 @@ fn a_call_that_is_dropped_while_it_waits_is_not_executed() {
         let builder = place.server().concurrency(2).serve(WorkServer::new(worker.clone()));
         let server = start(builder).await;
         let work = WorkClient::new(&place.connect().await);
-        let holders =
-            [0, 1].map(|job| tokio::spawn(work.held(job).timeout(secs(50)).into_future()));
+        let holders = [0, 1].map(|job| tokio::spawn(work.held(job).timeout(secs(50))));
         worker.log.until_running(2).await;
-        let waiting = tokio::spawn(work.quick(2).timeout(secs(50)).into_future());
+        let waiting = tokio::spawn(work.quick(2).timeout(secs(50)));
         eventually("it waits", || server.stats().queued == 1).await;
         waiting.abort();
         eventually("it is gone", || server.stats().queued == 0).await;
@@ -67,7 +66,7 @@ fn a_call_that_is_never_awaited_is_never_made() {
         let channel = place.connect().await;
         let work = WorkClient::new(&channel);
         drop(work.quick(1));
-        drop(work.quick(2).into_future());
+        drop(work.quick(2));
         drop(work.quick(3).reply());
         assert_eq!(work.quick(4).await, Ok(4));
         assert_eq!(worker.log.executions(), [(4, 1)].into());
@@ -83,7 +82,7 @@ fn closing_a_channel_ends_every_call_at_once() {
         let work = WorkClient::new(&channel);
         let mut calls = JoinSet::new();
         for job in 0..100 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         worker.log.until_running(100).await;
         let began = Instant::now();
@@ -119,7 +118,7 @@ fn a_call_keeps_its_channel_alive() {
         let _server = place.serve(WorkServer::new(worker.clone())).await;
         let channel = place.connect().await;
         let work = WorkClient::new(&channel);
-        let calls = (0..10).map(|job| tokio::spawn(work.held(job).timeout(secs(50)).into_future()));
+        let calls = (0..10).map(|job| tokio::spawn(work.held(job).timeout(secs(50))));
         let calls: Vec<_> = calls.collect();
         worker.log.until_running(10).await;
         drop((work, channel));

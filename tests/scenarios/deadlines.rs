@@ -30,7 +30,7 @@ fn the_methods_own_timeout_holds_and_the_calls_wins() {
         let late = work.impatient(2).timeout(millis(50)).await.unwrap_err();
         assert_eq!(late.code(), Some(Code::DeadlineExceeded));
         assert!(began.elapsed() >= millis(50) - DOUBT, "{:?}", began.elapsed());
-        let patient = tokio::spawn(work.impatient(3).timeout(secs(50)).into_future());
+        let patient = tokio::spawn(work.impatient(3).timeout(secs(50)));
         tokio::time::sleep(millis(600)).await;
         worker.open_gate();
         assert_eq!(patient.await.unwrap(), Ok(3));
@@ -59,7 +59,7 @@ fn a_handler_is_dropped_at_its_deadline_and_the_caller_is_told() {
         let channel = place.connect().await;
         let work = WorkClient::new(&channel);
         work.quick(0).await.unwrap();
-        let calls = (1..=10).map(|job| work.watched(job).timeout(secs(1)).into_future());
+        let calls = (1..=10).map(|job| work.watched(job).timeout(secs(1)));
         for late in join_all(calls).await {
             assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
         }
@@ -91,11 +91,11 @@ fn calls_that_arrive_too_late_are_answered_and_not_executed() {
         let channel = place.connect().await;
         let work = WorkClient::new(&channel);
         channel.open("Work").await.unwrap();
-        let calls = (1..=50).map(|job| work.quick(job).timeout(millis(300)).into_future());
+        let calls = (1..=50).map(|job| work.quick(job).timeout(millis(300)));
         for late in join_all(calls).await {
             assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
         }
-        let alive = tokio::spawn(work.quick(0).timeout(secs(50)).into_future());
+        let alive = tokio::spawn(work.quick(0).timeout(secs(50)));
         let worker = Worker::new();
         let server = place.serve(WorkServer::new(worker.clone())).await;
         assert_eq!(alive.await.unwrap(), Ok(0));
@@ -116,9 +116,9 @@ fn calls_that_wait_for_a_place_too_long_are_answered_and_not_executed() {
         let server = crate::support::start(builder).await;
         let channel = place.connect().await;
         let work = WorkClient::new(&channel);
-        let holder = tokio::spawn(work.held(0).timeout(secs(50)).into_future());
+        let holder = tokio::spawn(work.held(0).timeout(secs(50)));
         worker.log.until_running(1).await;
-        let calls = (1..=5).map(|job| work.quick(job).timeout(millis(500)).into_future());
+        let calls = (1..=5).map(|job| work.quick(job).timeout(millis(500)));
         for late in join_all(calls).await {
             assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
         }

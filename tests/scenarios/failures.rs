@@ -21,7 +21,7 @@ fn a_panicking_handler_is_answered_and_the_server_lives_on() {
         let server = start(builder).await;
         let work = WorkClient::new(&place.connect().await);
         // More than may run at once: a panic gives its place back.
-        let calls = (0..40).map(|n| work.panics(n % 2 == 0).into_future());
+        let calls = (0..40).map(|n| work.panics(n % 2 == 0));
         for result in join_all(calls).await {
             assert_eq!(result.unwrap_err().code(), Some(Code::Internal));
         }
@@ -51,6 +51,38 @@ fn a_panic_before_there_is_a_future_is_answered_too() {
         let rash = RashClient::new(&place.connect().await);
         assert_eq!(rash.rash(true).await.unwrap_err().code(), Some(Code::Internal));
         assert_eq!(rash.rash(false).await, Ok(false));
+    });
+}
+
+#[test]
+fn a_value_that_panics_when_it_is_written_is_answered_too() {
+    #[derive(serde::Deserialize)]
+    struct Thorny(bool);
+    impl serde::Serialize for Thorny {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert!(!self.0, "{ON_PURPOSE}");
+            serializer.serialize_newtype_struct("Thorny", &self.0)
+        }
+    }
+    #[krpc::service]
+    trait Rose {
+        async fn pick(&self, thorns: bool) -> Thorny;
+    }
+    struct Bush;
+    impl Rose for Bush {
+        async fn pick(&self, thorns: bool) -> Thorny {
+            Thorny(thorns)
+        }
+    }
+
+    scenario(async |place| {
+        let server = place.serve(RoseServer::new(Bush)).await;
+        let rose = RoseClient::new(&place.connect().await);
+        for _ in 0..20 {
+            assert_eq!(rose.pick(true).await.err().and_then(|e| e.code()), Some(Code::Internal));
+            assert!(!rose.pick(false).await.unwrap().0);
+        }
+        eventually("no place is taken", || server.stats().running == 0).await;
     });
 }
 
@@ -100,7 +132,7 @@ fn a_request_that_is_too_large_is_refused_before_it_is_sent() {
         assert_eq!(blob.swallow("x".repeat(FITS)).await, Ok(FITS));
         // Large ones do not hold up small ones beside them.
         let calls = (0..40).map(|n| blob.swallow("x".repeat(if n % 2 == 0 { LARGE } else { n })));
-        let results = join_all(calls.map(IntoFuture::into_future)).await;
+        let results = join_all(calls).await;
         let good = results.iter().filter(|result| result.is_ok()).count();
         assert_eq!((good, whale.0.load(Ordering::SeqCst)), (20, 21));
         assert_eq!(server.stats().counts.executed, 21);

@@ -18,7 +18,7 @@ fn no_more_handlers_run_at_once_than_the_limit_says() {
         let work = WorkClient::new(&place.connect().await);
         let mut calls = JoinSet::new();
         for job in 0..16 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         worker.log.until_running(4).await;
         for round in 1..=4 {
@@ -61,8 +61,8 @@ fn the_limit_is_one_for_all_services_of_a_server() {
         let (work, job) = (WorkClient::new(&channel), JobClient::new(&channel));
         let mut calls = JoinSet::new();
         for n in 0..12 {
-            calls.spawn(work.held(n).timeout(secs(50)).into_future());
-            calls.spawn(job.run(100 + n).timeout(secs(50)).into_future());
+            calls.spawn(work.held(n).timeout(secs(50)));
+            calls.spawn(job.run(100 + n).timeout(secs(50)));
         }
         worker.log.until_running(3).await;
         worker.open_gate();
@@ -81,7 +81,7 @@ fn a_channel_refuses_more_calls_than_it_may_hold() {
         let work = WorkClient::new(&channel);
         let mut calls = JoinSet::new();
         for job in 0..4 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         worker.log.until_running(4).await;
         let refused = work.held(5).await.unwrap_err();
@@ -102,7 +102,7 @@ fn a_backlog_of_many_times_the_limit_is_worked_off() {
         let work = WorkClient::new(&place.connect().await);
         let mut calls = JoinSet::new();
         for job in 0..500 {
-            calls.spawn(work.slow(job, 1).timeout(secs(50)).into_future());
+            calls.spawn(work.slow(job, 1).timeout(secs(50)));
         }
         assert_eq!(calls.join_all().await.into_iter().filter(Result::is_ok).count(), 500);
         assert_eq!((worker.log.most(), worker.log.started()), (2, 500));

@@ -15,7 +15,7 @@ fn a_local_service_is_called_as_any_other() {
         assert_eq!(sum.add(1, 2).await, Ok(3));
         let error = sum.divide(1, 0).await.unwrap_err();
         assert_eq!(error, krpc::Error::App(MathError::DivisionByZero { dividend: 1 }));
-        let results = join_all((0..500).map(|n| sum.add(n, n).into_future())).await;
+        let results = join_all((0..500).map(|n| sum.add(n, n))).await;
         assert!((0..).zip(results).all(|(n, sum): (i64, _)| sum == Ok(2 * n)));
     });
 }

@@ -40,7 +40,7 @@ fn calls_wait_for_a_server() {
         let work = WorkClient::new(&channel);
         let mut calls = JoinSet::new();
         for job in 0..100 {
-            calls.spawn(work.quick(job).timeout(secs(50)).into_future());
+            calls.spawn(work.quick(job).timeout(secs(50)));
         }
         eventually("they are in flight", || {
             channel.stats("Work").is_some_and(|stats| stats.in_flight == 100)
@@ -66,7 +66,7 @@ fn two_servers_share_the_work() {
         let work = WorkClient::new(&place.connect().await);
         let mut calls = JoinSet::new();
         for job in 0..40 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         // Each works at its limit, at the same time.
         one.log.until_running(4).await;
@@ -92,7 +92,7 @@ fn a_shutdown_finishes_what_runs_and_leaves_the_rest_to_another_server() {
         let work = WorkClient::new(&place.connect().await);
         let mut calls = JoinSet::new();
         for job in 0..60 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         one.log.until_running(4).await;
         two.log.until_running(4).await;
@@ -136,7 +136,7 @@ fn a_shutdown_does_not_wait_for_ever() {
         let builder = place.server().drain_timeout(millis(300));
         let server = start(builder.serve(WorkServer::new(worker.clone()))).await;
         let work = WorkClient::new(&place.connect().await);
-        let stuck = tokio::spawn(work.held(1).timeout(secs(50)).into_future());
+        let stuck = tokio::spawn(work.held(1).timeout(secs(50)));
         worker.log.until_running(1).await;
         let began = Instant::now();
         let error = server.shutdown().await.unwrap_err();
@@ -175,7 +175,7 @@ fn what_a_dropped_server_left_is_executed_by_another() {
         let work = WorkClient::new(&place.connect().await);
         let mut calls = JoinSet::new();
         for job in 0..10 {
-            calls.spawn(work.held(job).timeout(secs(50)).into_future());
+            calls.spawn(work.held(job).timeout(secs(50)));
         }
         one.log.until_running(10).await;
         drop(first);

@@ -24,6 +24,14 @@ impl Cargo {
         Self { command, shown: "cargo".to_owned() }.args(args.split_whitespace())
     }
 
+    /// `cargo` of another toolchain, through rustup.
+    pub(crate) fn of_toolchain(version: &str, args: &str) -> Self {
+        let mut command = Command::new("rustup");
+        command.current_dir(root()).args(["run", version, "cargo"]);
+        let shown = format!("rustup run {version} cargo");
+        Self { command, shown }.args(args.split_whitespace())
+    }
+
     /// Further arguments, as they are.
     pub(crate) fn args<A: AsRef<str>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         for arg in args {

@@ -47,8 +47,9 @@ fn run_tests(args: &[String], counts: &mut Counts, seen: &mut String) -> Result<
     // Some tests run the examples as programs.
     let mut steps = Steps::default();
     steps.add(Cargo::new("build --workspace --examples").run());
-    for targets in ["--all-targets", "--doc"] {
-        let test = Cargo::new("test --workspace --no-fail-fast").args([targets]);
+    // Not `--all-targets`: that runs the benches too.
+    for targets in ["--lib --bins --tests --examples", "--doc"] {
+        let test = Cargo::new("test --workspace --no-fail-fast").args(targets.split(' '));
         let test = if args.is_empty() { test } else { test.args(["--"]).args(args) };
         steps.add(test.env(BROKERS_VARIABLE, kafka.bootstrap()).run_counting(counts));
     }
@@ -73,11 +74,26 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     steps.add(doc.env("RUSTDOCFLAGS", "-D warnings").run());
     steps.add(Cargo::new("check --package krpc --no-default-features").run());
     steps.add(demo());
+    steps.add(msrv());
     steps.add(deny());
     steps.add(sim(CI_SEEDS, None));
     steps.finish()?;
     println!("ci: every step passed");
     Ok(())
+}
+
+/// Whether the oldest promised compiler takes it, where that is installed.
+fn msrv() -> Result<(), String> {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    let works = Cargo::of_toolchain(version, "--version").succeeds_quietly();
+    if !works {
+        println!(
+            "SKIPPED: msrv (`rustup run {version} cargo check --workspace`), as that toolchain is \
+             not installed: rustup toolchain install {version} --profile minimal"
+        );
+        return Ok(());
+    }
+    Cargo::of_toolchain(version, "check --workspace").run()
 }
 
 /// Licences, advisories, sources and bans by `deny.toml`, where cargo-deny is installed:
