@@ -66,6 +66,8 @@ pub struct Channel {
 struct Inner {
     shared: Arc<Shared>,
     services: RwLock<Vec<Arc<ServiceChannel>>>,
+    /// Why there are no calls any more, once the channel is closed or broken.
+    closed: OnceLock<Status>,
     /// What must live as long as the channel does, such as a server in this process.
     attached: OnceLock<Box<dyn Send + Sync>>,
 }
@@ -119,6 +121,7 @@ impl Channel {
         let inner = Arc::new(Inner {
             shared: Arc::clone(&shared),
             services: RwLock::default(),
+            closed: OnceLock::new(),
             attached: OnceLock::new(),
         });
         let events = Arc::new(Events(Arc::downgrade(&inner)));
@@ -184,17 +187,23 @@ impl Channel {
         if let Some(open) = services.iter().find(|open| open.name == name) {
             return Arc::clone(open);
         }
-        let index =
-            u16::try_from(services.len()).expect("a program calls fewer than 65,536 services");
+        let index = u16::try_from(services.len());
         let service = Arc::new(ServiceChannel {
             shared: Arc::clone(&self.inner.shared),
-            index,
+            index: index.unwrap_or(u16::MAX),
             name: name.to_owned(),
             machine: OnceCell::new(),
             closed: OnceLock::new(),
             alarm: Alarm::new(),
         });
-        services.push(Arc::clone(&service));
+        if let Some(status) = self.inner.closed.get() {
+            service.close(status);
+        }
+        // Names may come from outside: the one too many is refused, and not remembered.
+        match index {
+            Ok(_) => services.push(Arc::clone(&service)),
+            Err(_) => service.close(&Status::new(Code::ResourceExhausted, "too many services")),
+        }
         service
     }
 }
@@ -210,6 +219,8 @@ impl fmt::Debug for Channel {
 
 impl Inner {
     fn close(&self, status: &Status) {
+        // Before the services are gone through: one that is added meanwhile sees it.
+        self.closed.get_or_init(|| status.clone());
         for service in &*self.services.read() {
             service.close(status);
         }
@@ -234,7 +245,12 @@ impl ServiceChannel {
     pub(crate) async fn ready(
         self: &Arc<Self>,
     ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
-        self.machine.get_or_try_init(|| self.open()).await
+        let machine = self.machine.get_or_try_init(|| self.open()).await?;
+        // The channel may have been closed while this opened.
+        if let Some(status) = self.closed.get() {
+            machine.lock().refuse(status.clone());
+        }
+        Ok(machine)
     }
 
     async fn open(self: &Arc<Self>) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
