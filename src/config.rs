@@ -108,6 +108,7 @@ pub const KNOBS: &[Knob] = &[
         too_high: "a wrong address is noticed late",
         apply: |config, value| {
             duration(value).map(|it| {
+                config.client.connect_timeout = it;
                 config.server.connect_timeout = it;
                 config.transport.connect_timeout = it;
             })

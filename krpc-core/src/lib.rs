@@ -15,6 +15,7 @@ pub mod codec;
 pub mod context;
 pub mod deadline;
 pub mod error;
+mod hello;
 pub mod ids;
 pub mod inbox;
 pub mod metadata;

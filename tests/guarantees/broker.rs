@@ -69,3 +69,37 @@ fn a_broker_that_hangs_costs_calls_their_deadlines_and_no_more() {
         assert_eq!(work.run(2, 0).timeout(secs(60)).await, Ok(answer(2)));
     });
 }
+
+#[test]
+fn calls_that_the_broker_takes_too_late_are_not_executed() {
+    const LATE: u64 = 200;
+    let _turn = Turn::take();
+    let kafka = Kafka::start().unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("server");
+    block_on(async {
+        let one = Channel::builder(kafka.bootstrap()).set("KRPC_CALL_PARTITIONS", 1);
+        let channel = one.connect().await.unwrap();
+        channel.open("guarantee.Work").await.unwrap();
+        let work = WorkClient::new(&channel);
+        // The client's very first calls: they are on their way while the broker hangs.
+        kafka.pause(0).unwrap();
+        let calls: Vec<_> =
+            (0..LATE).map(|id| tokio::spawn(work.run(id, 0).timeout(secs(1)))).collect();
+        for call in calls {
+            let error = call.await.unwrap().unwrap_err();
+            assert_eq!(error.code(), Some(Code::DeadlineExceeded));
+        }
+        kafka.resume(0).unwrap();
+        // Behind them in the one partition.
+        let after = tokio::spawn(work.run(LATE, 0).timeout(secs(60)));
+        let server = Server::builder(kafka.bootstrap()).serve(WorkServer::new(Worker::new(&log)));
+        let server = server.start().await.unwrap();
+        assert_eq!(after.await.unwrap(), Ok(answer(LATE)));
+        let expired = server.stats().counts.expired;
+        println!("figure: {expired} of {LATE} came too late, as the server saw them");
+        assert!(expired > 0, "none of them reached the broker");
+        server.shutdown().await.unwrap();
+    });
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), format!("{LATE}\n"));
+}

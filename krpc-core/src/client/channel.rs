@@ -23,6 +23,7 @@ use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
     error::SetupError,
+    hello::{Greeter, Hello},
     ids::InstanceId,
     outbox::Transmit,
     server::service::check_service_name,
@@ -42,6 +43,8 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Calls in flight at once per service; more are refused with `ResourceExhausted`.
     pub max_in_flight: usize,
+    /// How long the first packet for a service may take before its opening fails.
+    pub connect_timeout: Duration,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
 }
@@ -51,6 +54,7 @@ impl Default for ClientOptions {
         Self {
             timeout: Duration::from_secs(10),
             max_in_flight: 65_536,
+            connect_timeout: Duration::from_secs(10),
             max_packet_bytes: wire::MAX_PACKET_BYTES,
         }
     }
@@ -86,6 +90,9 @@ pub(crate) struct ServiceChannel {
     index: u16,
     name: String,
     machine: OnceCell<Mutex<ClientMachine<Waker>>>,
+    /// Set when calls may start: the broker has heard of this client, and its clock is known.
+    greeted: OnceCell<()>,
+    hello: Hello,
     closed: OnceLock<Status>,
     alarm: Arc<Alarm>,
 }
@@ -193,6 +200,8 @@ impl Channel {
             index: index.unwrap_or(u16::MAX),
             name: name.to_owned(),
             machine: OnceCell::new(),
+            greeted: OnceCell::new(),
+            hello: Hello::default(),
             closed: OnceLock::new(),
             alarm: Alarm::new(),
         });
@@ -238,7 +247,7 @@ impl ServiceChannel {
 
     /// Whether calls can start without waiting.
     pub(crate) fn is_ready(&self) -> bool {
-        self.machine.initialized()
+        self.greeted.initialized()
     }
 
     /// Opens the service, once; a failure is tried again by the next caller.
@@ -246,11 +255,15 @@ impl ServiceChannel {
         self: &Arc<Self>,
     ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
         let machine = self.machine.get_or_try_init(|| self.open()).await?;
+        let (endpoint, patience) = (self.shared.endpoint.name(), self.options().connect_timeout);
+        let greeted =
+            self.greeted.get_or_try_init(|| self.hello.say(&**self, endpoint, patience)).await;
         // The channel may have been closed while this opened.
         if let Some(status) = self.closed.get() {
             machine.lock().refuse(status.clone());
+            return Err(SetupError::Closed);
         }
-        Ok(machine)
+        greeted.map(|()| machine)
     }
 
     async fn open(self: &Arc<Self>) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
@@ -301,6 +314,7 @@ impl ServiceChannel {
     fn close(&self, status: &Status) {
         let later = Status::new(Code::Unavailable, status.message());
         self.closed.get_or_init(|| later.clone());
+        self.hello.heard(Some(later.clone()));
         self.with(|machine, now| {
             machine.close(status, now);
             machine.refuse(later);
@@ -311,6 +325,22 @@ impl ServiceChannel {
 impl Drop for ServiceChannel {
     fn drop(&mut self) {
         self.alarm.stop();
+    }
+}
+
+impl Greeter for ServiceChannel {
+    const TOPIC: &str = "the calls topic";
+
+    fn greet(&self) {
+        self.with(ClientMachine::greet);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.machine.get().is_none_or(|machine| machine.lock().is_flushed())
+    }
+
+    fn clock_uncertainty(&self) -> Option<Duration> {
+        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
     }
 }
 
@@ -353,7 +383,12 @@ impl ProducerEvents for Events {
     fn delivered(&self, token: u64, delivery: Delivery<'_>) {
         let (index, token) = split_token(token);
         let Some(service) = self.service(index) else { return };
+        let fault = match &delivery {
+            Delivery::Stored { .. } => None,
+            Delivery::Failed { status, .. } => Some(status.clone()),
+        };
         service.with(|machine, now| machine.handle_delivered(token, &delivery, now));
+        service.hello.heard(fault);
     }
 }
 

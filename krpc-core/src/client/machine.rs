@@ -96,6 +96,16 @@ impl<W> ClientMachine<W> {
         }
     }
 
+    /// Puts a packet without frames on its way, whose delivery report teaches the distance to the
+    /// broker's clock.
+    pub fn greet(&mut self, now: Time) {
+        // Spread over partitions, as are the clients.
+        let partitions = u64::from(self.setup.topology.call_partitions.max(1));
+        let partition = u32::try_from(self.setup.seed % partitions).unwrap_or_default();
+        // It is lost rather than repeated: the driver says it again.
+        let _ = self.outbox.push(self.lane(partition), None, now, |_| Ok(()));
+    }
+
     /// Registers a call and puts its request into a lane.
     ///
     /// # Errors
@@ -245,6 +255,11 @@ impl<W> ClientMachine<W> {
     /// Whether every packet that was sent has been reported and none waits.
     pub fn is_flushed(&self) -> bool {
         self.outbox.is_idle()
+    }
+
+    /// How far off the distance to the broker's clock may be; `None` before it is known.
+    pub fn clock_uncertainty(&self, now: Time) -> Option<Duration> {
+        self.clock.uncertainty(now)
     }
 
     /// Packets sent since the start: calls share them.

@@ -32,6 +32,7 @@ use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
     error::{SetupError, ShutdownError},
+    hello::{Greeter, Hello},
     ids::{InstanceId, PartitionId},
     status::{Code, Status},
     time::Time,
@@ -41,12 +42,6 @@ use crate::{
 
 /// Calls that are taken out under one lock.
 const DISPATCH_BATCH: usize = 64;
-
-/// Announcements at the start, at most, to learn the distance to the broker's clock.
-const HELLOS: usize = 10;
-
-/// How well the broker's clock is to be known before the first call is judged by it.
-const CLOCK_UNCERTAINTY: Duration = Duration::from_millis(10);
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -121,12 +116,10 @@ pub(crate) struct Shared {
     /// Whether the commit loop was told already.
     commit_due: AtomicBool,
     pace: Pace,
-    deliveries: Notify,
-    started: AtomicBool,
+    hello: Hello,
     /// Why the transport is beyond repair, if it is; `over` is cancelled then.
     broken: OnceLock<Status>,
     over: CancellationToken,
-    fault: Mutex<Option<Status>>,
 }
 
 impl Server {
@@ -152,8 +145,7 @@ impl Server {
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
         let machine = ServerMachine::new(shared.me, topologies, limit, max_packet);
         shared.machine.get_or_init(|| Mutex::new(machine));
-        shared.say_hello(endpoint.name()).await?;
-        shared.started.store(true, Ordering::Release);
+        shared.hello.say(&*shared, endpoint.name(), shared.options.connect_timeout).await?;
         transport.join().await?;
         let alarm = Arc::clone(&shared.alarm);
         tokio::spawn(alarm.run(shared.clock, Arc::downgrade(&shared), Shared::ring));
@@ -218,18 +210,6 @@ fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Why the first announcement was not taken.
-fn unheard(status: &Status) -> SetupError {
-    if status.code() == Code::PermissionDenied {
-        return SetupError::Unauthorized {
-            action: "write".to_owned(),
-            resource: "the replies topic".to_owned(),
-            cause: status.message().to_owned(),
-        };
-    }
-    SetupError::Transport(status.to_string())
-}
-
 impl Shared {
     fn new(services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
         Self {
@@ -247,12 +227,14 @@ impl Shared {
             commits: Arc::new(Notify::new()),
             commit_due: AtomicBool::new(false),
             pace: Pace::default(),
-            deliveries: Notify::new(),
-            started: AtomicBool::new(false),
+            hello: Hello::default(),
             broken: OnceLock::new(),
             over: CancellationToken::new(),
-            fault: Mutex::new(None),
         }
+    }
+
+    pub(super) const fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     pub(super) const fn me(&self) -> InstanceId {
@@ -286,37 +268,6 @@ impl Shared {
             dropped: Vec::new(),
             partitions: Vec::new(),
         })
-    }
-
-    /// Sends the first announcements and waits until the broker has them: this proves the right
-    /// to write replies, and teaches the distance to the broker's clock before any call is judged.
-    /// The first one's report is late, for connections are made meanwhile; so a few may follow.
-    async fn say_hello(&self, endpoint: &str) -> Result<(), SetupError> {
-        let waited = self.options.connect_timeout;
-        let until = Instant::now() + waited;
-        for _ in 0..HELLOS {
-            self.with(ServerMachine::announce_everywhere);
-            let delivered = async {
-                let flushed = || self.machine.get().is_none_or(|it| it.lock().is_flushed());
-                while self.fault.lock().is_none() && !flushed() {
-                    self.deliveries.notified().await;
-                }
-            };
-            if tokio::time::timeout_at(until, delivered).await.is_err() {
-                let cause = "the first announcement was not delivered".to_owned();
-                let endpoint = endpoint.to_owned();
-                return Err(SetupError::Unreachable { endpoint, waited, cause });
-            }
-            if let Some(status) = self.fault.lock().take() {
-                return Err(unheard(&status));
-            }
-            let uncertainty = self.with(|machine, now| machine.clock_uncertainty(now)).flatten();
-            // A topic that keeps the senders' times teaches nothing, however often it is asked.
-            if uncertainty.is_none_or(|uncertainty| uncertainty <= CLOCK_UNCERTAINTY) {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Drives the machine: `event`, then whatever follows from it. `None` before the machine is.
@@ -396,17 +347,7 @@ impl Shared {
     pub(super) fn broke(&self, status: Status) {
         self.broken.get_or_init(|| status.clone());
         self.over.cancel();
-        self.heard(Some(status));
-    }
-
-    /// The broker answered for a packet, or never will: a start that waits for it goes on.
-    pub(super) fn heard(&self, fault: Option<Status>) {
-        if !self.started.load(Ordering::Acquire) {
-            if fault.is_some() {
-                *self.fault.lock() = fault;
-            }
-            self.deliveries.notify_one();
-        }
+        self.hello.heard(Some(status));
     }
 
     /// Rung once when there is room for more calls, and when there is no server any more.
@@ -476,6 +417,22 @@ fn next_calls(
 ) -> Vec<Dispatch<CancellationToken>> {
     let next = || machine.poll_dispatch(now, CancellationToken::new);
     std::iter::from_fn(next).take(DISPATCH_BATCH).collect()
+}
+
+impl Greeter for Shared {
+    const TOPIC: &str = "the replies topic";
+
+    fn greet(&self) {
+        self.with(ServerMachine::announce_everywhere);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.machine.get().is_none_or(|machine| machine.lock().is_flushed())
+    }
+
+    fn clock_uncertainty(&self) -> Option<Duration> {
+        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
+    }
 }
 
 impl fmt::Debug for Shared {

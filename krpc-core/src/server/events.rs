@@ -29,7 +29,7 @@ impl ProducerEvents for Events {
         };
         let (_, token) = split_token(token);
         shared.with(|machine, now| machine.handle_delivered(token, &delivery, now));
-        shared.heard(fault);
+        shared.hello().heard(fault);
     }
 }
 
