@@ -1,10 +1,12 @@
 //! The development commands of kRPC: `cargo xtask --help` lists them.
 //!
 //! [`setup`] makes sure of the tools, [`steps`] says what each command runs, [`cargo`] runs it,
-//! [`counts`] adds up the tests, [`kafka`] keeps a Kafka running beside the terminal.
+//! [`counts`] adds up the tests, [`guards`] counts what a call costs, [`kafka`] keeps a Kafka
+//! running beside the terminal.
 
 mod cargo;
 mod counts;
+mod guards;
 mod kafka;
 mod setup;
 mod steps;
@@ -23,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Checks for Java, Maven and the C tools, and installs what is missing where it may.
+    /// Checks for Java, Maven, valgrind and the C tools, and installs what is missing where it may.
     Setup,
     /// Runs the first example, which needs no broker, and prints its answer.
     Demo,
@@ -34,12 +36,14 @@ enum Command {
         args: Vec<String>,
     },
     /// Everything that must pass: tests, formatting, lints, docs, feature sets, the first
-    /// example, licences, simulation.
+    /// example, licences, guards, simulation.
     Ci {
         /// Leaves out the tests, for a caller that has just run them.
         #[arg(long)]
         without_tests: bool,
     },
+    /// Counts what a call costs, in allocations and instructions, and fails above the bounds.
+    Guards,
     /// Runs the simulation.
     Sim {
         /// How many seeds to run.
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Demo => steps::demo(),
         Command::Test { args } => steps::test(&args),
         Command::Ci { without_tests } => steps::ci(without_tests),
+        Command::Guards => guards::run(),
         Command::Sim { seeds, seed } => steps::sim(seeds, seed),
         Command::Bench { args } => steps::bench(&args),
         Command::Kafka { command } => kafka::run(&command),

@@ -1,4 +1,5 @@
-//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka.
+//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka, and
+//! valgrind for counting instructions.
 
 use std::env;
 use std::path::Path;
@@ -17,13 +18,20 @@ pub(crate) const BUILD: &[Tool] = &[
 ];
 
 /// What building and testing need.
-pub(crate) const ALL: &[Tool] = &[
+pub(crate) const TEST: &[Tool] = &[
     BUILD[0],
     BUILD[1],
     BUILD[2],
     Tool { program: "java", packages: &[] },
     Tool { program: "mvn", packages: &["maven"] },
 ];
+
+/// What counting instructions needs.
+pub(crate) const GUARDS: &[Tool] =
+    &[BUILD[0], Tool { program: "valgrind", packages: &["valgrind"] }];
+
+/// What every command together needs.
+pub(crate) const ALL: &[Tool] = &[TEST[0], TEST[1], TEST[2], TEST[3], TEST[4], GUARDS[1]];
 
 /// Either of them will do; which one there is depends on the distribution.
 const JAVA_PACKAGES: [&str; 2] = ["openjdk-21-jre-headless", "openjdk-17-jre-headless"];

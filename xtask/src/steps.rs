@@ -8,7 +8,7 @@ use krpc_testkit::{BROKERS_VARIABLE, KAFKA_VERSION, Kafka};
 
 use crate::cargo::Cargo;
 use crate::counts::Counts;
-use crate::setup;
+use crate::{guards, setup};
 
 /// How many seeds of the simulation `ci` runs.
 pub(crate) const CI_SEEDS: u32 = 200;
@@ -41,7 +41,7 @@ pub(crate) fn test(args: &[String]) -> Result<(), String> {
 }
 
 fn run_tests(args: &[String], counts: &mut Counts, seen: &mut String) -> Result<(), String> {
-    setup::ensure(setup::ALL)?;
+    setup::ensure(setup::TEST)?;
     let kafka = Broker::provide(false)?;
     kafka.describe().clone_into(seen);
     // Some tests run the examples as programs.
@@ -76,6 +76,7 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     steps.add(demo());
     steps.add(msrv());
     steps.add(deny());
+    steps.add(guards::run());
     steps.add(sim(CI_SEEDS, None));
     steps.finish()?;
     println!("ci: every step passed");
@@ -122,7 +123,7 @@ pub(crate) fn sim(seeds: u32, seed: Option<u64>) -> Result<(), String> {
 
 /// The bench of calls, on a Kafka made for speed.
 pub(crate) fn bench(args: &[String]) -> Result<(), String> {
-    setup::ensure(setup::ALL)?;
+    setup::ensure(setup::TEST)?;
     let kafka = Broker::provide(true)?;
     println!("kafka: {}", kafka.describe());
     let bench = Cargo::new("bench --package krpc --bench calls --").args(args);

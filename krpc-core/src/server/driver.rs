@@ -58,6 +58,9 @@ pub struct ServerOptions {
     pub connect_timeout: Duration,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// How long a handler's first poll may hold the thread that reads records; after a longer one
+    /// the next handlers get tasks at once.
+    pub first_poll: Duration,
 }
 
 impl Default for ServerOptions {
@@ -69,6 +72,7 @@ impl Default for ServerOptions {
             commit_interval: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(10),
             max_packet_bytes: wire::MAX_PACKET_BYTES,
+            first_poll: Duration::from_micros(100),
         }
     }
 }
@@ -214,6 +218,7 @@ impl Shared {
     fn new(services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
         Self {
             me: fresh_instance(),
+            pace: Pace::new(options.first_poll),
             options,
             clock: Clock::start(),
             runtime: Handle::current(),
@@ -226,7 +231,6 @@ impl Shared {
             quiet: Notify::new(),
             commits: Arc::new(Notify::new()),
             commit_due: AtomicBool::new(false),
-            pace: Pace::default(),
             hello: Hello::default(),
             broken: OnceLock::new(),
             over: CancellationToken::new(),

@@ -108,26 +108,29 @@ impl Drop for Responder {
 }
 
 /// Whether handlers are quick enough to be polled by the thread that reads records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
+    /// A first poll that takes longer holds up the calls behind it.
+    quick: Duration,
     /// Calls that are still to be given tasks of their own.
     wary: AtomicU32,
 }
-
-/// A first poll that takes longer holds up the calls behind it.
-const QUICK: Duration = Duration::from_micros(100);
 
 /// Calls that get a task of their own after one was not quick.
 const WARY: u32 = 1024;
 
 impl Pace {
+    pub(super) const fn new(quick: Duration) -> Self {
+        Self { quick, wary: AtomicU32::new(0) }
+    }
+
     fn is_quick(&self) -> bool {
         let one_less = |wary: u32| wary.checked_sub(1);
         self.wary.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
     }
 
     fn polled(&self, took: Duration) {
-        if took > QUICK {
+        if took > self.quick {
             self.wary.store(WARY, Ordering::Relaxed);
         }
     }

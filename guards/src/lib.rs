@@ -1,0 +1,99 @@
+//! One workload for all guards: a client and a server over `memory:`, on one thread.
+//!
+//! Guards count instead of timing, so a busy machine does not shake them. They need no Kafka,
+//! and this package does not depend on librdkafka: what is counted is kRPC alone.
+
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use krpc_core::{
+    error::SetupError,
+    server::{
+        driver::{Server, ServerOptions},
+        service::Service,
+    },
+    transport::{TransportConfig, memory::MemoryEndpoint},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+
+/// 16 bytes of values: two numbers that fill their 8 bytes each.
+#[krpc::service]
+trait Sum {
+    async fn add(&self, x: i64, y: i64) -> i64;
+}
+
+struct Adder;
+
+impl Sum for Adder {
+    async fn add(&self, x: i64, y: i64) -> i64 {
+        x.wrapping_add(y)
+    }
+}
+
+/// A client and its server.
+#[derive(Debug)]
+pub struct Workload {
+    runtime: Runtime,
+    client: SumClient,
+    _server: Server,
+}
+
+impl Workload {
+    /// Starts both. Warm them up by some calls before anything is counted.
+    ///
+    /// # Errors
+    /// Whatever keeps them from starting.
+    pub fn start() -> Result<Self, Box<dyn Error>> {
+        static WORKLOADS: AtomicU32 = AtomicU32::new(0);
+        let endpoint = format!("memory:guards-{}", WORKLOADS.fetch_add(1, Ordering::Relaxed));
+        let memory = MemoryEndpoint::new(&endpoint, TransportConfig::default());
+        let services: Vec<Arc<dyn Service>> = vec![Arc::new(SumServer::new(Adder))];
+        // A slow or busy machine must not decide how handlers are run.
+        let options = ServerOptions { first_poll: Duration::MAX, ..ServerOptions::default() };
+        // One thread, so that every run does the same in the same order.
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (client, server) = runtime.block_on(async {
+            let server = Server::start(&memory, services, options).await?;
+            Ok::<_, SetupError>((SumClient::connect(endpoint).await?, server))
+        })?;
+        Ok(Self { runtime, client, _server: server })
+    }
+
+    /// Makes `rounds` calls one after the other in each of `callers` tasks, and checks every
+    /// answer.
+    ///
+    /// # Errors
+    /// A call failed, or its answer is wrong.
+    pub fn calls(&self, callers: u32, rounds: u32) -> Result<(), Box<dyn Error>> {
+        self.runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for caller in 0..callers {
+                tasks.spawn(call_in_turn(self.client.clone(), caller.into(), rounds));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn call_in_turn(client: SumClient, caller: i64, rounds: u32) -> Result<(), String> {
+    for round in 0..rounds {
+        let (x, y) = (i64::MAX - caller, i64::MIN + i64::from(round));
+        let sum = client.add(x, y).await.map_err(|error| error.to_string())?;
+        if sum != x.wrapping_add(y) {
+            return Err(format!("{x} + {y} is not {sum}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Allocations per call, client and server together.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use allocation_counter::measure;
+use krpc_guards::Workload;
+
+/// Fails if `callers` at once need more than `most` allocations for each call.
+#[track_caller]
+fn expect_at_most(most: u32, callers: u32, rounds: u32) {
+    let workload = Workload::start().unwrap();
+    // Tables and buffers grow to what this load needs.
+    workload.calls(callers, rounds).unwrap();
+    // All of it happens on this thread.
+    let counted = measure(|| workload.calls(callers, rounds).unwrap()).count_total;
+    let calls = u64::from(callers) * u64::from(rounds);
+    let (whole, hundredths) = (counted / calls, counted % calls * 100 / calls);
+    println!("allocations per call, {callers} in flight: {whole}.{hundredths:02}, at most {most}");
+    assert!(counted <= u64::from(most) * calls, "{counted} allocations for {calls} calls");
+}
+
+#[test]
+fn a_call_among_many_allocates_little() {
+    expect_at_most(10, 256, 200);
+}
+
+/// It pays for its packets alone, and for the in-process broker's work with them.
+#[test]
+fn a_call_alone_allocates_little() {
+    expect_at_most(26, 1, 10_000);
+}
