@@ -36,7 +36,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Everything that must pass: tests, formatting, lints, docs, feature sets, the first
-    /// example, licences, guards, simulation.
+    /// example, licences, guards, simulation, a bench smoke run.
     Ci {
         /// Leaves out the tests, for a caller that has just run them.
         #[arg(long)]
@@ -53,9 +53,10 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Measures calls on a real Kafka, which it starts for speed (or KRPC_TEST_BROKERS).
+    /// Measures calls on a real Kafka, which it starts for speed (or KRPC_TEST_BROKERS), beside
+    /// other systems.
     Bench {
-        /// Passed on to the bench.
+        /// Passed on to the bench: `--quick`, `--smoke`, `--only CASE`, …; `-- --help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

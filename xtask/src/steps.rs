@@ -42,12 +42,11 @@ pub(crate) fn test(args: &[String]) -> Result<(), String> {
 
 fn run_tests(args: &[String], counts: &mut Counts, seen: &mut String) -> Result<(), String> {
     setup::ensure(setup::TEST)?;
-    let kafka = Broker::provide(false)?;
+    let kafka = Broker::provide()?;
     kafka.describe().clone_into(seen);
     // Some tests run the examples as programs.
     let mut steps = Steps::default();
     steps.add(Cargo::new("build --workspace --examples").run());
-    // Not `--all-targets`: that runs the benches too.
     for targets in ["--lib --bins --tests --examples", "--doc"] {
         let test = Cargo::new("test --workspace --no-fail-fast").args(targets.split(' '));
         let test = if args.is_empty() { test } else { test.args(["--"]).args(args) };
@@ -78,6 +77,8 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     steps.add(deny());
     steps.add(guards::run());
     steps.add(sim(CI_SEEDS, None));
+    // In the profile of the tests: building librdkafka once more would take minutes.
+    steps.add(Cargo::new("run --package krpc-bench -- --smoke").run());
     steps.finish()?;
     println!("ci: every step passed");
     Ok(())
@@ -121,13 +122,10 @@ pub(crate) fn sim(seeds: u32, seed: Option<u64>) -> Result<(), String> {
     test.run()
 }
 
-/// The bench of calls, on a Kafka made for speed.
+/// What calls cost, on a Kafka made for speed that the bench itself starts.
 pub(crate) fn bench(args: &[String]) -> Result<(), String> {
     setup::ensure(setup::TEST)?;
-    let kafka = Broker::provide(true)?;
-    println!("kafka: {}", kafka.describe());
-    let bench = Cargo::new("bench --package krpc --bench calls --").args(args);
-    bench.env(BROKERS_VARIABLE, kafka.bootstrap()).run()
+    Cargo::new("run --release --package krpc-bench --").args(args).run()
 }
 
 /// Writes the golden files anew.
@@ -164,7 +162,7 @@ impl Steps {
     }
 }
 
-/// The Kafka that the tests or benches run against.
+/// The Kafka that the tests run against.
 #[derive(Debug)]
 enum Broker {
     /// Named by the caller.
@@ -174,13 +172,10 @@ enum Broker {
 }
 
 impl Broker {
-    fn provide(bench: bool) -> Result<Self, String> {
+    fn provide() -> Result<Self, String> {
         match env::var(BROKERS_VARIABLE) {
             Ok(named) if !named.is_empty() => Ok(Self::Named(named)),
-            _ => {
-                let kafka = Kafka::builder().bench(bench).start().map_err(|error| chain(&error))?;
-                Ok(Self::Started(kafka))
-            }
+            _ => Ok(Self::Started(Kafka::start().map_err(|error| chain(&error))?)),
         }
     }
 
