@@ -213,7 +213,7 @@ impl Client {
                 // Only a bug leaves a waiter behind that nobody looks after.
                 continue;
             };
-            let ended = up.machine.poll_call(id, call);
+            let ended = up.machine.poll_call(id, &call);
             let refused = up.port.refused == Some(cx.now);
             cx.say(|| {
                 let end = ended.as_ref().map(|end| check::brief(&end.ending));

@@ -112,11 +112,11 @@ impl Client {
         decode_error: DecodeError<E>,
     ) -> Call<T, E> {
         let codec = ValueCodec::MessagePack;
-        let mut value = Vec::new();
+        let mut value = Vec::with_capacity(ARGUMENTS);
         let encoded = codec.encode(args, &mut value);
         let fault = encoded.err().map(|error| {
             let message = format!("the arguments of {path} cannot be encoded: {error}");
-            Status::new(Code::InvalidArgument, message)
+            Box::new(Status::new(Code::InvalidArgument, message))
         });
         let request = Request {
             client: self.clone(),
@@ -129,7 +129,7 @@ impl Client {
             value,
             fault,
         };
-        let state = State::Built(Box::new(request));
+        let state = State::Built(request);
         Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
     }
 }
@@ -142,6 +142,9 @@ impl fmt::Debug for Client {
             .finish()
     }
 }
+
+/// Bytes that most arguments fit in, so that their buffer need not grow.
+const ARGUMENTS: usize = 64;
 
 #[derive(Serialize)]
 struct NoArgs {}
@@ -159,7 +162,7 @@ struct Request {
     codec: ValueCodec,
     value: Vec<u8>,
     /// The first mistake made in building the call; reported when it is awaited.
-    fault: Option<Status>,
+    fault: Option<Box<Status>>,
 }
 
 /// A call that was not made yet: `.await` makes it and yields the value. A future that can be
@@ -189,7 +192,7 @@ impl<T, E> Call<T, E> {
         if let State::Built(request) = &mut self.reply.state
             && let Err(status) = request.metadata.insert(key, value)
         {
-            request.fault.get_or_insert(status);
+            request.fault.get_or_insert(Box::new(status));
         }
         self
     }
@@ -250,8 +253,8 @@ pub struct ReplyFuture<T, E = Infallible> {
 }
 
 enum State {
-    Built(Box<Request>),
-    Opening(BoxFuture<'static, Result<(), Status>>, Box<Request>),
+    Built(Request),
+    Opening(BoxFuture<'static, Result<(), Status>>, Request),
     InFlight(CallId, Client),
     Done,
 }
@@ -265,22 +268,22 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
             match std::mem::replace(&mut this.state, State::Done) {
                 State::Built(mut request) => {
                     if let Some(status) = request.fault.take() {
-                        return Poll::Ready(Err(status.into()));
+                        return Poll::Ready(Err((*status).into()));
                     }
-                    let service = Arc::clone(&request.client.inner.service);
-                    let now = service.clock().now();
-                    let deadline = request.deadline(now);
-                    if deadline <= now {
-                        return Poll::Ready(Err(no_time().into()));
-                    }
-                    if service.is_ready() {
-                        match start(&request, deadline, cx) {
+                    if request.client.inner.service.is_ready() {
+                        match start(&mut request, cx) {
                             Ok(id) => {
                                 this.state = State::InFlight(id, request.client);
                                 return Poll::Pending;
                             }
                             Err(status) => return Poll::Ready(Err(status.into())),
                         }
+                    }
+                    let service = Arc::clone(&request.client.inner.service);
+                    let now = service.clock().now();
+                    let deadline = request.deadline(now);
+                    if deadline <= now {
+                        return Poll::Ready(Err(no_time().into()));
                     }
                     this.state = State::Opening(Box::pin(open(service, deadline)), request);
                 }
@@ -293,10 +296,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                     }
                 },
                 State::InFlight(id, client) => {
-                    let service = &client.inner.service;
-                    let ended =
-                        service.with(|machine, _| machine.poll_call(id, cx.waker().clone()));
-                    let Some(completion) = ended.flatten() else {
+                    let Some(completion) = client.inner.service.poll_call(id, cx.waker()) else {
                         this.state = State::InFlight(id, client);
                         return Poll::Pending;
                     };
@@ -348,10 +348,10 @@ fn no_time() -> Status {
     Status::new(Code::DeadlineExceeded, "no time was left to send the call")
 }
 
-fn start(request: &Request, deadline: Time, cx: &TaskContext<'_>) -> Result<CallId, Status> {
-    let service = &request.client.inner.service;
+fn start(request: &mut Request, cx: &TaskContext<'_>) -> Result<CallId, Status> {
+    let service = Arc::clone(&request.client.inner.service);
     let started = service.with(|machine, now| {
-        let timeout = deadline.saturating_since(now);
+        let timeout = request.deadline(now).saturating_since(now);
         if timeout.is_zero() {
             return Err(no_time());
         }

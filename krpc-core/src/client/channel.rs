@@ -18,13 +18,16 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
 
-use super::machine::{ClientMachine, ClientSetup};
+use super::{
+    machine::{ClientMachine, ClientSetup},
+    pending::Completion,
+};
 use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
     error::SetupError,
     hello::{Greeter, Hello},
-    ids::InstanceId,
+    ids::{CallId, InstanceId},
     outbox::Transmit,
     server::service::check_service_name,
     status::{Code, Status},
@@ -305,6 +308,11 @@ impl ServiceChannel {
         drop(machine);
         wakers.into_iter().for_each(Waker::wake);
         Some(result)
+    }
+
+    /// The end of a call, once. A look at the table, from which nothing else follows.
+    pub(crate) fn poll_call(&self, id: CallId, waiter: &Waker) -> Option<Completion> {
+        self.machine.get()?.lock().poll_call(id, waiter)
     }
 
     fn ring(&self) {

@@ -145,7 +145,10 @@ impl<W> ClientMachine<W> {
     }
 
     /// The end of a call, once.
-    pub fn poll_call(&mut self, id: CallId, waiter: W) -> Option<Completion> {
+    pub fn poll_call(&mut self, id: CallId, waiter: &W) -> Option<Completion>
+    where
+        W: Clone,
+    {
         self.pending.poll(id, waiter)
     }
 

@@ -132,10 +132,13 @@ impl<W> Pending<W> {
     }
 
     /// The end of a call, once; until then the waiter is kept in place of the earlier one.
-    pub fn poll(&mut self, id: CallId, waiter: W) -> Option<Completion> {
+    pub fn poll(&mut self, id: CallId, waiter: &W) -> Option<Completion>
+    where
+        W: Clone,
+    {
         match self.slot(id)? {
             Slot::Waiting { waiter: kept, .. } => {
-                *kept = Some(waiter);
+                *kept = Some(waiter.clone());
                 None
             }
             Slot::Ended { .. } => match self.release(id)? {
@@ -249,11 +252,11 @@ mod tests {
     fn a_call_ends_once() {
         let mut pending = Pending::default();
         let id = pending.register(call(10), Some("waiter"));
-        assert_eq!(pending.poll(id, "waiter 2"), None);
+        assert_eq!(pending.poll(id, &"waiter 2"), None);
         assert_eq!(pending.complete(id, end()).unwrap().1, Some("waiter 2"));
         assert_eq!(pending.complete(id, end()), None, "a second reply is not a reply");
-        assert_eq!(pending.poll(id, "waiter"), Some(end()));
-        assert_eq!(pending.poll(id, "waiter"), None);
+        assert_eq!(pending.poll(id, &"waiter"), Some(end()));
+        assert_eq!(pending.poll(id, &"waiter"), None);
         assert_eq!((pending.len(), pending.occupied()), (0, 0));
         assert_eq!(pending.next_deadline(), None);
     }

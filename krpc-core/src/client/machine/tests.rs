@@ -90,10 +90,10 @@ fn a_call_ends_with_its_reply() {
     let mut machine = client();
     let id = start(&mut machine).unwrap();
     assert_eq!(sent(&mut machine), [(id, "request")]);
-    assert_eq!(machine.poll_call(id, 8), None);
+    assert_eq!(machine.poll_call(id, &8), None);
     arrive(&mut machine, ME, 0, &[reply(id)]);
     assert_eq!(machine.poll_wake(), Some(8), "whoever asked last");
-    let completion = machine.poll_call(id, 8).unwrap();
+    let completion = machine.poll_call(id, &8).unwrap();
     assert_eq!((completion.server, code(completion)), (SERVER, None));
     assert_eq!((machine.in_flight(), machine.dropped().faults()), (0, 0));
 }
@@ -109,7 +109,7 @@ fn a_reply_that_nobody_waits_for_is_dropped() {
     let never = CallId(1 << 40);
     arrive(&mut machine, ME, 1, &[reply(answered), reply(cancelled), reply(never)]);
     assert_eq!(count(&machine), 3, "answered before, cancelled, never made");
-    assert_eq!(code(machine.poll_call(answered, 7).unwrap()), None, "the first reply counts");
+    assert_eq!(code(machine.poll_call(answered, &7).unwrap()), None, "the first reply counts");
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn a_reply_for_everyone_is_misrouted() {
     let id = start(&mut machine).unwrap();
     arrive(&mut machine, InstanceId::ANY, 0, &[reply(id)]);
     assert_eq!(machine.dropped().count(DropCause::MisroutedReply), 1);
-    assert_eq!((machine.poll_call(id, 7), machine.in_flight()), (None, 1), "it still waits");
+    assert_eq!((machine.poll_call(id, &7), machine.in_flight()), (None, 1), "it still waits");
     arrive(&mut machine, ME, 1, &[reply(id)]);
-    assert!(machine.poll_call(id, 7).is_some());
+    assert!(machine.poll_call(id, &7).is_some());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn frames_that_are_no_servers_are_of_an_unexpected_kind() {
     arrive(&mut machine, ME, 0, &[Frame::Cancel(Cancel { call: id }), announce, reply(id)]);
     assert_eq!(machine.dropped().count(DropCause::UnexpectedKind), 1);
     assert_eq!(machine.dropped().faults(), 1, "the others are a server's");
-    assert!(machine.poll_call(id, 7).is_some(), "its neighbour takes effect");
+    assert!(machine.poll_call(id, &7).is_some(), "its neighbour takes effect");
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn a_call_ends_at_its_deadline_and_a_late_reply_changes_nothing() {
     let deadline = NOW + TIMEOUT;
     assert_eq!(machine.next_timeout(), Some(deadline));
     machine.handle_timeout(deadline - Duration::from_micros(1));
-    assert_eq!(machine.poll_call(id, 7), None);
+    assert_eq!(machine.poll_call(id, &7), None);
     machine.handle_timeout(deadline);
     arrive(&mut machine, ME, 0, &[reply(id)]);
-    assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::DeadlineExceeded));
+    assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::DeadlineExceeded));
     assert_eq!(machine.dropped().count(DropCause::UnknownCall), 1);
 }
 
@@ -170,7 +170,7 @@ fn a_request_that_cannot_be_delivered_ends_its_call() {
     let failed = Delivery::Failed { status, payload: &transmit.payload };
     machine.handle_delivered(transmit.token, &failed, NOW);
     assert_eq!(machine.poll_wake(), Some(7));
-    assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::InvalidArgument));
+    assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::InvalidArgument));
 }
 
 #[test]
@@ -183,6 +183,6 @@ fn too_many_calls_and_a_closed_channel_are_refused() {
     machine.close(&closed, NOW);
     assert_eq!(start(&mut machine).unwrap_err().code(), Code::Unavailable);
     for id in ids {
-        assert_eq!(code(machine.poll_call(id, 7).unwrap()), Some(Code::Unavailable));
+        assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::Unavailable));
     }
 }
