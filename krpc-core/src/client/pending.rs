@@ -73,7 +73,7 @@ pub struct InFlight {
 enum Slot<W> {
     Free { next: Option<u32> },
     Waiting { call: InFlight, waiter: Option<W> },
-    Ended { completion: Box<Completion> },
+    Ended { completion: Completion },
 }
 
 /// The table. Ids are never used twice: an id is a slot's index and how often it was used.
@@ -147,7 +147,7 @@ impl<W> Pending<W> {
                 None
             }
             Slot::Ended { .. } => match self.release(id)? {
-                Slot::Ended { completion } => Some(*completion),
+                Slot::Ended { completion } => Some(completion),
                 Slot::Free { .. } | Slot::Waiting { .. } => None,
             },
             Slot::Free { .. } => None,
@@ -171,7 +171,7 @@ impl<W> Pending<W> {
         let slot = self.slot(id)?;
         let Slot::Waiting { call, waiter } = slot else { return None };
         let (call, waiter) = (*call, waiter.take());
-        *slot = Slot::Ended { completion: Box::new(completion) };
+        *slot = Slot::Ended { completion };
         self.one_less();
         Some((call, waiter))
     }
