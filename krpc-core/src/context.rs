@@ -7,9 +7,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::SetOnce;
 
-use crate::{ids::InstanceId, metadata::Metadata, status::Status};
+use crate::{clock::Clock, ids::InstanceId, metadata::Metadata, status::Status, time::Time};
 
 /// A call's surroundings, handed to methods that ask for `cx: &Context`. Cheap to clone; a clone
 /// may outlive the handler.
@@ -21,10 +21,11 @@ pub struct Context {
 struct Inner {
     metadata: Metadata,
     reply_metadata: Mutex<Metadata>,
-    deadline: Instant,
+    clock: Clock,
+    deadline: Time,
     attempt: u32,
     caller: Caller,
-    cancelled: CancellationToken,
+    cancelled: SetOnce<()>,
 }
 
 /// Who makes a call.
@@ -47,16 +48,22 @@ impl fmt::Display for Caller {
 }
 
 impl Context {
+    /// Of a call by `caller` that has until `deadline` on this clock's time line.
     pub(crate) fn new(
         metadata: Metadata,
-        deadline: Instant,
-        attempt: u32,
+        clock: Clock,
+        deadline: Time,
         caller: InstanceId,
-        cancelled: CancellationToken,
     ) -> Self {
-        let caller = Caller { instance: caller };
-        let reply_metadata = Mutex::default();
-        let inner = Inner { metadata, reply_metadata, deadline, attempt, caller, cancelled };
+        let inner = Inner {
+            metadata,
+            reply_metadata: Mutex::default(),
+            clock,
+            deadline,
+            attempt: 1,
+            caller: Caller { instance: caller },
+            cancelled: SetOnce::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -67,13 +74,13 @@ impl Context {
 
     /// When the call's time is over. The handler's future is dropped then.
     pub fn deadline(&self) -> Instant {
-        self.inner.deadline
+        self.inner.clock.instant(self.inner.deadline)
     }
 
     /// The time left until the deadline; zero once it has passed.
     #[expect(clippy::disallowed_methods, reason = "for handlers, which live in real time")]
     pub fn remaining(&self) -> Duration {
-        self.inner.deadline.saturating_duration_since(Instant::now())
+        self.deadline().saturating_duration_since(Instant::now())
     }
 
     /// Which execution of this call this is, as far as this server knows; the first is 1. This
@@ -91,12 +98,12 @@ impl Context {
     /// the server gave it up. The handler's own future is dropped at that moment too, so this is
     /// for what the handler spawned.
     pub async fn cancelled(&self) {
-        self.inner.cancelled.cancelled().await;
+        self.inner.cancelled.wait().await;
     }
 
     /// Whether the call is no longer wanted.
     pub fn is_cancelled(&self) -> bool {
-        self.inner.cancelled.is_cancelled()
+        self.inner.cancelled.initialized()
     }
 
     /// Sets a pair of metadata that travels back with the reply, whatever its outcome.
@@ -105,6 +112,12 @@ impl Context {
     /// As [`Metadata::insert`].
     pub fn insert_reply_metadata(&self, key: &str, value: &str) -> Result<(), Status> {
         self.inner.reply_metadata.lock().insert(key, value)
+    }
+
+    /// The call is no longer wanted. Wakes whoever waits for it, so not under a lock.
+    pub(crate) fn cancel(&self) {
+        // It may be cancelled more than once; the first time counts.
+        let _ = self.inner.cancelled.set(());
     }
 
     pub(crate) fn take_reply_metadata(&self) -> Metadata {
@@ -117,7 +130,7 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("caller", &self.inner.caller)
             .field("attempt", &self.inner.attempt)
-            .field("deadline", &self.inner.deadline)
+            .field("deadline", &self.deadline())
             .finish_non_exhaustive()
     }
 }

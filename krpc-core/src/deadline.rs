@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn what_has_ended_is_swept_out_and_what_waits_stays() {
         let mut queue = DeadlineQueue::new();
-        let waits = |key: u64| key % 100 == 0;
+        let waits = |key: u64| key.is_multiple_of(100);
         for key in 0..100_000 {
             let waiting = usize::try_from(key / 100 + 1).unwrap();
             queue.insert(Time::from_micros(key ^ 0x5a5a), key, waiting, waits);

@@ -9,7 +9,7 @@ use krpc_core::{
     codec::ValueCodec,
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
-    server::machine::ServerMachine,
+    server::{intake, machine::ServerMachine},
     status::{Code, Status},
     transport::{Record, Topic, Topology},
     wire::frame::Outcome,
@@ -222,15 +222,15 @@ impl Server {
         loop {
             let mut next = None;
             self.with(cx, |up, cx| {
-                let key = || up.next_key.replace(up.next_key.get() + 1);
+                let key = |_: &mut intake::Call| up.next_key.replace(up.next_key.get() + 1);
                 next = up.machine.poll_dispatch(up.port.now(cx), key);
             });
             let (Some(up), Some(dispatch)) = (&mut self.up, next) else { return };
-            let epoch = up.epochs.get(&dispatch.call.position.partition.partition).copied();
+            let epoch = up.epochs.get(&dispatch.call.origin.position.partition.partition).copied();
             let doubt = up.port.doubt(cx);
             let call = cx.check.executed(server, epoch, &dispatch.call, doubt, cx.now);
             let ends = cx.now + cx.plan.handler_time(&mut cx.rng);
-            let deadline = up.port.true_time(dispatch.call.deadline);
+            let deadline = up.port.true_time(dispatch.call.origin.deadline);
             let instead = (deadline <= ends).then_some(Code::DeadlineExceeded);
             let (key, place) = (dispatch.cancel, dispatch.place);
             up.running.insert(key, Running { place, call, instead });

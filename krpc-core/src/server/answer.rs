@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{intake::Call, machine::ServerMachine};
+use super::{intake::Origin, machine::ServerMachine};
 use crate::{
     ids::InstanceId,
     metadata::Metadata,
@@ -35,35 +35,35 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// Answers a call that is too late instead of executing it.
-    pub(super) fn expire(&mut self, call: &Call, now: Time) {
+    pub(super) fn expire(&mut self, origin: &Origin, now: Time) {
         self.counts.expired += 1;
         let message = "the deadline had passed when the server came to it; not executed";
         let status = Status::new(Code::DeadlineExceeded, message);
-        self.reply(call, Outcome::Status(status), &Metadata::new(), now);
+        self.reply(origin, Outcome::Status(status), &Metadata::new(), now);
     }
 
     /// Puts a call's outcome on its way back.
     pub(super) fn reply(
         &mut self,
-        call: &Call,
+        origin: &Origin,
         outcome: Outcome<'_>,
         metadata: &Metadata,
         now: Time,
     ) {
-        let Some(Route::Partition(partition)) = call.route else {
+        let Some(Route::Partition(partition)) = origin.route else {
             self.counts.undeliverable += 1;
-            self.ledger.finish(call.position);
+            self.ledger.finish(origin.position);
             return;
         };
-        let lane = reply_lane(call.position.partition.service, partition, call.caller);
+        let lane = reply_lane(origin.position.partition.service, partition, origin.caller);
         let mut reply = Reply {
-            call: call.id,
-            server_elapsed: now.saturating_since(call.received),
-            flight_request: call.flight,
+            call: origin.id,
+            server_elapsed: now.saturating_since(origin.received),
+            flight_request: origin.flight,
             metadata: Cow::Borrowed(metadata),
             outcome,
         };
-        let (position, give_up) = (call.position, call.deadline);
+        let (position, give_up) = (origin.position, origin.deadline);
         let pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
         if let Err(error) = pushed {
             let message = format!("the reply cannot be sent: {error}");

@@ -24,6 +24,7 @@ use super::{
     builtin,
     commits::commit_loop,
     events::Events,
+    intake::Call,
     machine::{Dispatch, ServerCounts, ServerMachine},
     responder::{Pace, Responder},
     service::{Incoming, Service, check_service_name},
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
+    context::Context,
     error::{SetupError, ShutdownError},
     hello::{Greeter, Hello},
     ids::{InstanceId, PartitionId},
@@ -109,7 +111,7 @@ pub(crate) struct Shared {
     clock: Clock,
     runtime: Handle,
     services: Vec<Arc<dyn Service>>,
-    machine: OnceLock<Mutex<ServerMachine<CancellationToken>>>,
+    machine: OnceLock<Mutex<ServerMachine<Context>>>,
     transport: OnceLock<Arc<dyn ServerTransport>>,
     alarm: Arc<Alarm>,
     /// Rung when calls finish: whoever waits for room, quiet or commits looks again.
@@ -277,7 +279,7 @@ impl Shared {
     /// Drives the machine: `event`, then whatever follows from it. `None` before the machine is.
     pub(super) fn with<R>(
         &self,
-        event: impl FnOnce(&mut ServerMachine<CancellationToken>, Time) -> R,
+        event: impl FnOnce(&mut ServerMachine<Context>, Time) -> R,
     ) -> Option<R> {
         let transport = self.transport.get()?;
         let mut machine = self.machine.get()?.lock();
@@ -294,7 +296,7 @@ impl Shared {
         let releasing = machine.is_releasing();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
-        cancels.iter().for_each(CancellationToken::cancel);
+        cancels.iter().for_each(Context::cancel);
         if commits {
             self.commits.notify_one();
         }
@@ -308,13 +310,10 @@ impl Shared {
     }
 
     /// Drives the machine with an event, and runs every call that may run then.
-    pub(super) fn step(
-        self: &Arc<Self>,
-        event: impl FnOnce(&mut ServerMachine<CancellationToken>, Time),
-    ) {
+    pub(super) fn step(self: &Arc<Self>, event: impl FnOnce(&mut ServerMachine<Context>, Time)) {
         let batch = self.with(|machine, now| {
             event(machine, now);
-            next_calls(machine, now)
+            self.next_calls(machine, now)
         });
         self.run(batch.unwrap_or_default());
     }
@@ -325,12 +324,12 @@ impl Shared {
     }
 
     /// Runs these calls, and then whatever may run after them.
-    fn run(self: &Arc<Self>, mut batch: Vec<Dispatch<CancellationToken>>) {
+    fn run(self: &Arc<Self>, mut batch: Vec<Dispatch<Context>>) {
         // Handlers may start tasks and timers at their first poll already.
         let _entered = (!batch.is_empty()).then(|| self.runtime.enter());
         while !batch.is_empty() {
             for Dispatch { place, call, cancel } in batch {
-                let index = call.position.partition.service;
+                let index = call.origin.position.partition.service;
                 let incoming = Incoming::new(call, cancel, Responder::new(self, place));
                 let Some(service) = self.service(index) else { continue };
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
@@ -339,8 +338,22 @@ impl Shared {
                     builtin::dispatch(self, index, &**service, incoming);
                 }));
             }
-            batch = self.with(next_calls).unwrap_or_default();
+            batch = self.with(|machine, now| self.next_calls(machine, now)).unwrap_or_default();
         }
+    }
+
+    /// The next calls that may run, at most a batch.
+    fn next_calls(
+        &self,
+        machine: &mut ServerMachine<Context>,
+        now: Time,
+    ) -> Vec<Dispatch<Context>> {
+        let context = |call: &mut Call| {
+            let metadata = std::mem::take(&mut call.metadata);
+            Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
+        };
+        let next = || machine.poll_dispatch(now, context);
+        std::iter::from_fn(next).take(DISPATCH_BATCH).collect()
     }
 
     fn ring(&self) {
@@ -414,15 +427,6 @@ impl Shared {
     }
 }
 
-/// The next calls that may run, at most a batch.
-fn next_calls(
-    machine: &mut ServerMachine<CancellationToken>,
-    now: Time,
-) -> Vec<Dispatch<CancellationToken>> {
-    let next = || machine.poll_dispatch(now, CancellationToken::new);
-    std::iter::from_fn(next).take(DISPATCH_BATCH).collect()
-}
-
 impl Greeter for Shared {
     const TOPIC: &str = "the replies topic";
 
@@ -449,7 +453,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Nobody would hear their answers.
         if let Some(machine) = self.machine.get_mut() {
-            machine.get_mut().cancels().for_each(CancellationToken::cancel);
+            machine.get_mut().cancels().for_each(Context::cancel);
         }
         self.alarm.stop();
         self.commits.notify_one();

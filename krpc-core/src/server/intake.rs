@@ -2,7 +2,10 @@
 //!
 //! from: [`super::machine`], for each request frame · to: [`super::driver`], which runs handlers
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
@@ -19,9 +22,9 @@ use crate::{
 /// Bytes of calls that wait here from which no more are taken: the backlog is safer in Kafka.
 const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
-/// A call that was taken from its record.
-#[derive(Clone, Debug)]
-pub struct Call {
+/// Where a call comes from, and its answer goes: what is kept of it while its handler runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
     /// Where it stands in the calls topic.
     pub position: Position,
     /// The client that waits.
@@ -30,6 +33,19 @@ pub struct Call {
     pub id: CallId,
     /// How the reply gets there; without one nobody can be answered.
     pub route: Option<Route>,
+    /// When the record was taken.
+    pub received: Time,
+    /// When the call is too late, on this process's time line.
+    pub deadline: Time,
+    /// How long it was under way, as far as the clocks tell.
+    pub flight: Duration,
+}
+
+/// A call that was taken from its record.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Where it comes from.
+    pub origin: Origin,
     /// `service/method`, checked to be UTF-8.
     pub path: Bytes,
     /// The arguments, encoded.
@@ -40,19 +56,14 @@ pub struct Call {
     pub metadata: Metadata,
     /// The caller's fingerprint of the method's signature.
     pub fingerprint: u32,
-    /// When the record was taken.
-    pub received: Time,
-    /// When the call is too late, on this process's time line.
-    pub deadline: Time,
-    /// How long it was under way, as far as the clocks tell.
-    pub flight: Duration,
 }
 
-/// A call whose handler runs. `K` is what the driver needs to cancel it.
+/// A call whose handler runs. `K` is what the driver needs to cancel it. The call itself is the
+/// handler's: a slow one must not keep its record in memory here.
 #[derive(Debug)]
 pub struct Running<K> {
-    /// The call.
-    pub call: Call,
+    /// Where the call comes from.
+    pub origin: Origin,
     /// Its caller gave up: no reply is wanted.
     pub unwanted: bool,
     cancel: K,
@@ -67,20 +78,20 @@ impl<K> Running<K> {
 
 /// What to do with the next waiting call.
 #[derive(Debug)]
-pub enum Next {
+pub enum Next<K> {
     /// Run it: it occupies this place until [`Intake::finish`].
-    Run(usize),
+    Run(usize, Call, K),
     /// Its deadline has passed: answer instead of executing.
-    Expired(Box<Call>),
-    /// The same call runs already, from this place: its record was repeated.
-    Repeated(Box<Call>, Position),
+    Expired(Origin),
+    /// A call that stands here came again while its first record's handler runs, of that position.
+    Repeated(Position, Position),
 }
 
 /// What a cancel met.
 #[derive(Debug)]
 pub enum Cancelled<K> {
-    /// The call waited, and is gone.
-    Queued(Box<Call>),
+    /// The call waited, and is gone; it stood here.
+    Queued(Position),
     /// The call runs: cancel it by this.
     Running(K),
     /// There is no such call here (any more).
@@ -113,34 +124,39 @@ impl<K: Clone> Intake<K> {
     /// stands: elsewhere if a record was repeated, at the same place if its partition was lost and
     /// came back while it ran.
     pub fn offer(&mut self, call: Call) -> Option<Position> {
-        let running = self.index.get(&key(&call)).and_then(|at| self.running.get(*at));
+        let running = self.index.get(&key(&call.origin)).and_then(|at| self.running.get(*at));
         if let Some(running) = running {
-            return Some(running.call.position);
+            return Some(running.origin.position);
         }
         self.queued_bytes += call.value.len();
         self.queue.push_back(call);
         None
     }
 
-    /// The next call to run or to refuse; `None` if none waits or all places are taken.
-    pub fn poll_next(&mut self, now: Time, cancel: impl FnOnce() -> K) -> Option<Next> {
+    /// The next call to run or to refuse; `None` if none waits or all places are taken. `cancel`
+    /// makes what can cancel the call, of whatever it takes out of it.
+    pub fn poll_next(&mut self, now: Time, cancel: impl FnOnce(&mut Call) -> K) -> Option<Next<K>> {
         if self.running.len() >= self.limit {
             return None;
         }
-        let call = self.queue.pop_front()?;
+        let mut call = self.queue.pop_front()?;
+        let origin = call.origin;
         self.queued_bytes -= call.value.len();
-        if call.deadline <= now {
-            return Some(Next::Expired(Box::new(call)));
+        if origin.deadline <= now {
+            return Some(Next::Expired(origin));
         }
-        let key = key(&call);
-        if let Some(running) = self.index.get(&key).and_then(|at| self.running.get(*at)) {
-            let position = running.call.position;
-            return Some(Next::Repeated(Box::new(call), position));
+        match self.index.entry(key(&origin)) {
+            Entry::Occupied(place) => {
+                let first = self.running[*place.get()].origin.position;
+                Some(Next::Repeated(origin.position, first))
+            }
+            Entry::Vacant(free) => {
+                let cancel = cancel(&mut call);
+                let running = Running { origin, unwanted: false, cancel: cancel.clone() };
+                let place = *free.insert(self.running.insert(running));
+                Some(Next::Run(place, call, cancel))
+            }
         }
-        let running = Running { call, unwanted: false, cancel: cancel() };
-        let place = self.running.insert(running);
-        self.index.insert(key, place);
-        Some(Next::Run(place))
     }
 
     /// How each running handler can be cancelled.
@@ -153,24 +169,10 @@ impl<K: Clone> Intake<K> {
         self.running.get(place)
     }
 
-    /// What a running call's handler needs, once: only who waits for the answer stays, so that a
-    /// slow handler does not keep its record in memory.
-    pub fn take(&mut self, place: usize) -> Option<(Call, K)> {
-        let running = self.running.get_mut(place)?;
-        let call = &mut running.call;
-        let taken = Call {
-            path: std::mem::take(&mut call.path),
-            value: std::mem::take(&mut call.value),
-            metadata: std::mem::take(&mut call.metadata),
-            ..*call
-        };
-        Some((taken, running.cancel.clone()))
-    }
-
     /// Frees a place.
     pub fn finish(&mut self, place: usize) -> Option<Running<K>> {
         let running = self.running.try_remove(place)?;
-        self.index.remove(&key(&running.call));
+        self.index.remove(&key(&running.origin));
         Some(running)
     }
 
@@ -181,11 +183,11 @@ impl<K: Clone> Intake<K> {
             running.unwanted = true;
             return Cancelled::Running(running.cancel.clone());
         }
-        let found = self.queue.iter().position(|call| key(call) == wanted);
+        let found = self.queue.iter().position(|call| key(&call.origin) == wanted);
         match found.and_then(|at| self.queue.remove(at)) {
             Some(call) => {
                 self.queued_bytes -= call.value.len();
-                Cancelled::Queued(Box::new(call))
+                Cancelled::Queued(call.origin.position)
             }
             None => Cancelled::Unknown,
         }
@@ -195,7 +197,7 @@ impl<K: Clone> Intake<K> {
     /// executed here, and whoever owns the partition next finds them again.
     pub fn forget_queued(&mut self, partition: PartitionId) -> usize {
         let before = self.queue.len();
-        self.queue.retain(|call| call.position.partition != partition);
+        self.queue.retain(|call| call.origin.position.partition != partition);
         self.queued_bytes = self.queue.iter().map(|call| call.value.len()).sum();
         before - self.queue.len()
     }
@@ -227,8 +229,8 @@ impl<K: Clone> Intake<K> {
 }
 
 /// What tells calls apart: a client numbers the calls of each service anew.
-const fn key(call: &Call) -> (u16, InstanceId, CallId) {
-    (call.position.partition.service, call.caller, call.id)
+const fn key(origin: &Origin) -> (u16, InstanceId, CallId) {
+    (origin.position.partition.service, origin.caller, origin.id)
 }
 
 #[cfg(test)]
@@ -239,25 +241,28 @@ mod tests {
 
     fn call(id: u64, partition: u32, deadline: u64) -> Call {
         let partition = PartitionId { service: 0, partition };
-        Call {
+        let origin = Origin {
             position: Position { partition, offset: 0, index: 0 },
             caller: InstanceId::from_bytes([1; 16]),
             id: CallId(id),
             route: None,
+            received: Time::default(),
+            deadline: Time::from_micros(deadline),
+            flight: Duration::ZERO,
+        };
+        Call {
+            origin,
             path: Bytes::new(),
             value: Bytes::from_static(b"value"),
             codec: ValueCodec::MessagePack,
             metadata: Metadata::new(),
             fingerprint: 0,
-            received: Time::default(),
-            deadline: Time::from_micros(deadline),
-            flight: Duration::ZERO,
         }
     }
 
     fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
-        match intake.poll_next(Time::from_micros(now), || 7)? {
-            Next::Run(place) => Some(place),
+        match intake.poll_next(Time::from_micros(now), |_| 7)? {
+            Next::Run(place, ..) => Some(place),
             next => panic!("{next:?}"),
         }
     }
@@ -269,13 +274,13 @@ mod tests {
             assert_eq!(intake.offer(call(id, 0, 100)), None);
         }
         let first = run(&mut intake, 0).unwrap();
-        assert_eq!(intake.get(first).unwrap().call.id, CallId(0));
+        assert_eq!(intake.get(first).unwrap().origin.id, CallId(0));
         run(&mut intake, 0).unwrap();
         assert_eq!(run(&mut intake, 0), None);
         assert!(intake.is_full());
         intake.finish(first).unwrap();
         let third = run(&mut intake, 0).unwrap();
-        assert_eq!(intake.get(third).unwrap().call.id, CallId(2));
+        assert_eq!(intake.get(third).unwrap().origin.id, CallId(2));
         assert_eq!((intake.running(), intake.queued()), (2, 2));
     }
 
@@ -283,8 +288,8 @@ mod tests {
     fn what_is_too_late_is_refused_and_occupies_no_place() {
         let mut intake = Intake::<u64>::new(1);
         intake.offer(call(1, 0, 10));
-        let next = intake.poll_next(Time::from_micros(10), || 7);
-        assert!(matches!(next, Some(Next::Expired(call)) if call.id == CallId(1)));
+        let next = intake.poll_next(Time::from_micros(10), |_| 7);
+        assert!(matches!(next, Some(Next::Expired(origin)) if origin.id == CallId(1)));
         assert_eq!((intake.running(), intake.queued()), (0, 0));
     }
 
@@ -306,11 +311,12 @@ mod tests {
     #[test]
     fn a_repeated_record_of_a_running_call_is_not_run_beside_it() {
         let mut intake = Intake::new(2);
-        let position = call(1, 0, 100).position;
+        let position = call(1, 0, 100).origin.position;
         assert_eq!(intake.offer(call(1, 0, 100)), None);
         run(&mut intake, 0).unwrap();
-        let elsewhere = Position { offset: 1, ..position };
-        assert_eq!(intake.offer(Call { position: elsewhere, ..call(1, 0, 100) }), Some(position));
+        let mut elsewhere = call(1, 0, 100);
+        elsewhere.origin.position.offset = 1;
+        assert_eq!(intake.offer(elsewhere), Some(position));
     }
 
     /// A client numbers the calls of each service anew.
@@ -318,8 +324,8 @@ mod tests {
     fn the_same_number_of_another_service_is_another_call() {
         let mut intake = Intake::new(2);
         let mut other = call(1, 0, 100);
-        other.position.partition.service = 1;
-        let caller = other.caller;
+        other.origin.position.partition.service = 1;
+        let caller = other.origin.caller;
         assert_eq!(intake.offer(call(1, 0, 100)), None);
         run(&mut intake, 0).unwrap();
         assert_eq!(intake.offer(other), None);
@@ -334,9 +340,9 @@ mod tests {
         assert!(intake.offer(call(1, 0, 100)).is_none());
         assert!(intake.offer(call(1, 1, 100)).is_none(), "neither runs yet");
         run(&mut intake, 0).unwrap();
-        let next = intake.poll_next(Time::default(), || 7);
+        let next = intake.poll_next(Time::default(), |_| 7);
         let Some(Next::Repeated(repeated, first)) = next else { panic!("{next:?}") };
-        assert_eq!((repeated.position.partition.partition, first.partition.partition), (1, 0));
+        assert_eq!((repeated.partition.partition, first.partition.partition), (1, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    intake::{Call, Cancelled, Intake, Next},
+    intake::{Call, Cancelled, Intake, Next, Origin},
     ledger::{CommitPoint, Ledger, Opened},
 };
 use crate::{
@@ -180,7 +180,7 @@ impl<K: Clone> ServerMachine<K> {
                         self.counts.skipped += 1;
                         continue;
                     }
-                    let call = self.taken(&request, record, position, caller, route, now);
+                    let call = self.taken(request, record, position, caller, route, now);
                     self.admit(call, now);
                 }
                 Ok(Frame::Cancel(cancel)) => self.handle_cancel(partition, caller, cancel.call),
@@ -233,16 +233,20 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// The next call to run. Calls that became too late are answered on the way.
-    pub fn poll_dispatch(&mut self, now: Time, cancel: impl Fn() -> K) -> Option<Dispatch<K>> {
+    /// `cancel` makes what can cancel a call, of whatever it takes out of it.
+    pub fn poll_dispatch(
+        &mut self,
+        now: Time,
+        cancel: impl Fn(&mut Call) -> K,
+    ) -> Option<Dispatch<K>> {
         loop {
             match self.intake.poll_next(now, &cancel)? {
-                Next::Run(place) => {
+                Next::Run(place, call, cancel) => {
                     self.counts.executed += 1;
-                    let (call, cancel) = self.intake.take(place)?;
                     return Some(Dispatch { place, call, cancel });
                 }
-                Next::Expired(call) => self.expire(&call, now),
-                Next::Repeated(call, first) => self.repeated(call.position, first),
+                Next::Expired(origin) => self.expire(&origin, now),
+                Next::Repeated(position, first) => self.repeated(position, first),
             }
         }
     }
@@ -252,9 +256,9 @@ impl<K: Clone> ServerMachine<K> {
         let Some(running) = self.intake.finish(place) else { return };
         if running.unwanted {
             self.counts.cancelled += 1;
-            self.ledger.finish(running.call.position);
+            self.ledger.finish(running.origin.position);
         } else {
-            self.reply(&running.call, outcome, metadata, now);
+            self.reply(&running.origin, outcome, metadata, now);
         }
     }
 
@@ -406,7 +410,7 @@ impl<K: Clone> ServerMachine<K> {
 
     fn taken(
         &self,
-        request: &Request<'_>,
+        request: Request<'_>,
         record: &Record,
         position: Position,
         caller: InstanceId,
@@ -417,30 +421,33 @@ impl<K: Clone> ServerMachine<K> {
         let sent = deadline.map(|deadline| deadline - budget);
         let received = self.clock.to_broker(now);
         let flight = sent.zip(received).map(|(sent, received)| received.saturating_since(sent));
-        Call {
+        let origin = Origin {
             position,
             caller,
             id: request.call,
             route,
-            path: record.payload.slice_ref(request.path.as_bytes()),
-            value: record.payload.slice_ref(request.value),
-            codec: request.codec,
-            metadata: request.metadata.clone().into_owned(),
-            fingerprint: request.fingerprint,
             received: now,
             deadline: local_deadline(budget, deadline, record.appended, now, &self.clock),
             flight: flight.unwrap_or_default(),
+        };
+        Call {
+            origin,
+            path: record.payload.slice_ref(request.path.as_bytes()),
+            value: record.payload.slice_ref(request.value),
+            codec: request.codec,
+            metadata: request.metadata.into_owned(),
+            fingerprint: request.fingerprint,
         }
     }
 
     fn admit(&mut self, call: Call, now: Time) {
-        if call.deadline <= now {
-            self.expire(&call, now);
+        let origin = call.origin;
+        if origin.deadline <= now {
+            self.expire(&origin, now);
             return;
         }
-        let position = call.position;
         if let Some(first) = self.intake.offer(call) {
-            self.repeated(position, first);
+            self.repeated(origin.position, first);
         }
     }
 
@@ -457,9 +464,9 @@ impl<K: Clone> ServerMachine<K> {
     fn handle_cancel(&mut self, partition: PartitionId, caller: InstanceId, id: CallId) {
         match self.intake.cancel(partition.service, caller, id) {
             Cancelled::Running(cancel) => self.cancels.push_back(cancel),
-            Cancelled::Queued(call) => {
+            Cancelled::Queued(position) => {
                 self.counts.cancelled += 1;
-                self.ledger.finish(call.position);
+                self.ledger.finish(position);
             }
             Cancelled::Unknown => {}
         }

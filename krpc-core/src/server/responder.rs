@@ -66,10 +66,6 @@ impl Responder {
         self.shared.upgrade().map(|shared| shared.runtime().clone())
     }
 
-    pub(crate) fn instant(&self, at: Time) -> std::time::Instant {
-        self.clock.instant(at)
-    }
-
     pub(crate) fn finish(mut self, outcome: Outcome<'_>, metadata: &Metadata) {
         self.answered = true;
         let Some(shared) = self.shared.upgrade() else { return };

@@ -13,7 +13,6 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio_util::sync::CancellationToken;
 
 use super::{intake::Call, responder::Responder};
 use crate::{
@@ -99,13 +98,13 @@ pub fn check_service_name(name: &str) -> Result<(), SetupError> {
 /// One call on its way to a handler. Dropping it answers `Internal`.
 pub struct Incoming {
     call: Call,
-    cancel: CancellationToken,
+    context: Context,
     responder: Responder,
 }
 
 impl Incoming {
-    pub(crate) fn new(call: Call, cancel: CancellationToken, responder: Responder) -> Self {
-        Self { call, cancel, responder }
+    pub(crate) fn new(call: Call, context: Context, responder: Responder) -> Self {
+        Self { call, context, responder }
     }
 
     /// `service/method`.
@@ -168,10 +167,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { mut call, cancel, mut responder } = self;
-        let deadline = responder.instant(call.deadline);
-        let metadata = std::mem::take(&mut call.metadata);
-        let context = Context::new(metadata, deadline, 1, call.caller, cancel.clone());
+        let Self { call, context, mut responder } = self;
         let here = responder.may_poll_here();
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.
@@ -183,10 +179,10 @@ impl Incoming {
             Ok((future, polled))
         }));
         responder.polled_here();
-        let run = Run { method, encode, codec: call.codec, cancel, context, responder };
+        let run = Run { method, encode, codec: call.codec, context, responder };
         match begun {
             Ok(Ok((_, Poll::Ready(value)))) => run.respond(Ok(value)),
-            Ok(Ok((future, Poll::Pending))) => run.spawn(future, deadline.into()),
+            Ok(Ok((future, Poll::Pending))) => run.spawn(future),
             Ok(Err(status)) => run.respond(Err(status)),
             Err(_) => run.respond(Err(Status::new(Code::Internal, "the handler panicked"))),
         }
@@ -201,14 +197,13 @@ struct Run<R> {
     method: &'static MethodDescriptor,
     encode: Encode<R>,
     codec: ValueCodec,
-    cancel: CancellationToken,
     context: Context,
     responder: Responder,
 }
 
 impl<R: 'static> Run<R> {
     /// Goes on in a task of its own, until the handler is done, unwanted or overdue.
-    fn spawn<F>(mut self, future: Pin<Box<F>>, deadline: tokio::time::Instant)
+    fn spawn<F>(mut self, future: Pin<Box<F>>)
     where
         F: Future<Output = R> + Send + 'static,
     {
@@ -218,11 +213,11 @@ impl<R: 'static> Run<R> {
             let ended = tokio::select! {
                 biased;
                 value = future => Ok(value),
-                () = self.cancel.cancelled() => Err(cancelled()),
-                () = tokio::time::sleep_until(deadline) => Err(overdue()),
+                () = self.context.cancelled() => Err(cancelled()),
+                () = tokio::time::sleep_until(self.context.deadline().into()) => Err(overdue()),
             };
             // For what the handler spawned: its call is over, one way or another.
-            self.cancel.cancel();
+            self.context.cancel();
             self.respond(ended);
         });
     }

@@ -108,9 +108,9 @@ impl Check {
         now: u64,
     ) -> usize {
         self.tally.count("execution");
-        let Position { partition, offset, index } = call.position;
+        let Position { partition, offset, index } = call.origin.position;
         let at = format!("server {server} executes {}/{offset}/{index}", partition.partition);
-        let Some(number) = self.ids.get(&(call.caller, call.id)).copied() else {
+        let Some(number) = self.ids.get(&(call.origin.caller, call.origin.id)).copied() else {
             self.fail(WRONG, format!("{at}, which nobody called"));
             return 0;
         };

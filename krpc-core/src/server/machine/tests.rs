@@ -84,7 +84,7 @@ fn header(offset: i64) -> Vec<u8> {
 }
 
 fn run(machine: &mut Machine) -> Option<usize> {
-    machine.poll_dispatch(NOW, || 7).map(|dispatch| dispatch.place)
+    machine.poll_dispatch(NOW, |_| 7).map(|dispatch| dispatch.place)
 }
 
 fn finish(machine: &mut Machine, place: usize) {
@@ -306,7 +306,7 @@ fn what_became_too_late_while_it_waited_is_answered_and_not_executed() {
     machine.handle_record(&record(HERE, 0, &[request(1), request(2)]), NOW);
     let place = run(&mut machine).unwrap();
     finish(&mut machine, place);
-    assert!(machine.poll_dispatch(NOW + BUDGET, || 7).is_none());
+    assert!(machine.poll_dispatch(NOW + BUDGET, |_| 7).is_none());
     let late = Some(Code::DeadlineExceeded);
     assert_eq!(deliver(&mut machine), [(CallId(1), None), (CallId(2), late)]);
     assert_eq!((machine.counts().executed, machine.counts().expired), (1, 1));
@@ -325,8 +325,8 @@ fn a_malformed_request_is_finished_in_its_place() {
     machine.handle_record(&Record { partition: HERE, offset: 0, appended: None, payload }, NOW);
     assert_eq!(drops(&machine, DropCause::FrameMalformed), 1);
     assert_eq!((machine.unfinished(), commits(&mut machine)), (1, vec![0]));
-    let dispatch = machine.poll_dispatch(NOW, || 7).unwrap();
-    assert_eq!((dispatch.call.id, dispatch.call.position.index), (CallId(2), 1));
+    let dispatch = machine.poll_dispatch(NOW, |_| 7).unwrap();
+    assert_eq!((dispatch.call.origin.id, dispatch.call.origin.position.index), (CallId(2), 1));
     finish(&mut machine, dispatch.place);
     assert_eq!(deliver(&mut machine), [(CallId(2), None)]);
     assert_eq!((machine.unfinished(), commits(&mut machine)), (0, vec![1]));
