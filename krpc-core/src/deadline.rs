@@ -75,29 +75,59 @@ impl<K: Copy + Ord> Default for DeadlineQueue<K> {
     }
 }
 
-/// When a call that was just received is too late, on the receiver's own clock: the tighter of
-/// its budget, which counts from the record's append, and its absolute deadline.
+/// A record's receipt, by which the deadlines of its calls are judged.
 ///
-/// `appended` and `deadline` are on the broker's clock, `received` is now on the receiver's.
-/// `appended` is absent where the topic does not stamp appends; the budget counts from `received`
-/// then.
-///
-/// In doubt the call lives, for a fresh call must not expire because of a skewed clock: each of
-/// the two is later by as much as the broker's clock is [uncertain](BrokerClock::uncertainty).
-/// But a record was not appended after it was received, so no call lives longer than its budget
-/// from `received`, however wrong the clocks are. While the broker's clock is unknown it is taken
-/// to be the receiver's.
-pub fn local_deadline(
-    budget: Duration,
-    deadline: Option<Time>,
-    appended: Option<Time>,
+/// In doubt a call lives, for a fresh one must not expire because of a skewed clock: each moment
+/// of the broker's clock is later here by as much as that clock is
+/// [uncertain](BrokerClock::uncertainty). But a record was not appended after it was received, so
+/// no call lives longer than its budget from then, however wrong the clocks are. While the
+/// broker's clock is unknown it is taken to be the receiver's.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    /// From the receiver's clock to the broker's, in microseconds, if that is known.
+    distance: Option<i64>,
+    doubt: Duration,
+    /// From when budgets count.
+    start: Time,
+    /// When the record was taken, on the receiver's clock.
     received: Time,
-    clock: &BrokerClock,
-) -> Time {
-    let doubt = clock.uncertainty(received).unwrap_or(Duration::ZERO);
-    let latest = |at: Time| clock.to_local(at).unwrap_or(at) + doubt;
-    let start = appended.map_or(received, |at| latest(at).min(received));
-    (start + budget).min(deadline.map_or(Time::MAX, latest))
+}
+
+impl Receipt {
+    /// Of a record that was `appended` by the broker's clock and is `received` now by the
+    /// receiver's. `appended` is absent where the topic does not stamp appends; budgets count from
+    /// `received` then.
+    pub fn new(appended: Option<Time>, received: Time, clock: &BrokerClock) -> Self {
+        let doubt = clock.uncertainty(received).unwrap_or(Duration::ZERO);
+        let mut receipt = Self { distance: clock.distance(), doubt, start: received, received };
+        if let Some(appended) = appended {
+            receipt.start = receipt.latest(appended).min(received);
+        }
+        receipt
+    }
+
+    /// When a call is too late, on the receiver's clock: the tighter of its budget, which counts
+    /// from the record's append, and its absolute deadline on the broker's clock.
+    pub fn deadline(&self, budget: Duration, deadline: Option<Time>) -> Time {
+        (self.start + budget).min(deadline.map_or(Time::MAX, |at| self.latest(at)))
+    }
+
+    /// When the record was taken, on the receiver's clock.
+    pub const fn received(&self) -> Time {
+        self.received
+    }
+
+    /// How long the way here was of what was `sent` at this moment of the broker's clock; zero if
+    /// that clock is not known.
+    pub fn flight(&self, sent: Time) -> Duration {
+        let received = self.distance.map(|distance| self.received.shifted(distance));
+        received.map_or(Duration::ZERO, |received| received.saturating_since(sent))
+    }
+
+    /// The latest that this moment of the broker's clock may be on the receiver's.
+    fn latest(&self, at: Time) -> Time {
+        at.shifted(self.distance.unwrap_or(0).saturating_neg()) + self.doubt
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +141,16 @@ mod tests {
     const HOUR: i64 = 3_600_000_000;
     const NOON: Time = Time::from_micros(1_800_000_000_000_000);
     const BUDGET: Duration = Duration::from_secs(10);
+
+    fn local_deadline(
+        budget: Duration,
+        deadline: Option<Time>,
+        appended: Option<Time>,
+        received: Time,
+        clock: &BrokerClock,
+    ) -> Time {
+        Receipt::new(appended, received, clock).deadline(budget, deadline)
+    }
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -7,7 +7,7 @@
 //! from: the transport's records (`handle_record` of either machine)
 //! to: [`crate::server::machine`] and [`crate::client::machine`], which take the frames
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 use crate::{
     ids::{InstanceId, PartitionId},

@@ -7,7 +7,7 @@
 //!
 //! from, to: [`crate::inbox`]
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::ids::InstanceId;
 

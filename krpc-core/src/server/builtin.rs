@@ -81,8 +81,12 @@ static DESCRIPTOR: MethodDescriptor = MethodDescriptor {
     fingerprint: 0,
 };
 
-/// Answers built-in methods, refuses calls for another service, and hands on all else.
+/// Answers built-in methods, refuses calls for another service, and hands on all else: the
+/// service's own methods first, as nearly every call is for one of them.
 pub(crate) fn dispatch(server: &Shared, index: u16, service: &dyn Service, call: Incoming) {
+    if call.is_known() {
+        return service.dispatch(call);
+    }
     let descriptor = service.descriptor();
     let named = call.path().rsplit_once('/').map_or("", |(service, _)| service);
     if named != descriptor.name {

@@ -330,8 +330,9 @@ impl Shared {
         while !batch.is_empty() {
             for Dispatch { place, call, cancel } in batch {
                 let index = call.origin.position.partition.service;
-                let incoming = Incoming::new(call, cancel, Responder::new(self, place));
+                let responder = Responder::new(self, place);
                 let Some(service) = self.service(index) else { continue };
+                let incoming = Incoming::new(call, service.descriptor(), cancel, responder);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
                 let _ = catch_unwind(AssertUnwindSafe(|| {

@@ -13,10 +13,11 @@ use slab::Slab;
 
 use crate::{
     codec::ValueCodec,
+    deadline::{MAX_TIMEOUT, Receipt},
     ids::{CallId, InstanceId, PartitionId, Position},
     metadata::Metadata,
     time::Time,
-    wire::packet::Route,
+    wire::{frame::Request, packet::Route},
 };
 
 /// Bytes of calls that wait here from which no more are taken: the backlog is safer in Kafka.
@@ -56,6 +57,40 @@ pub struct Call {
     pub metadata: Metadata,
     /// The caller's fingerprint of the method's signature.
     pub fingerprint: u32,
+}
+
+/// A record that calls are taken from: what is the same for all of them.
+#[derive(Debug)]
+pub(super) struct Arrival<'a> {
+    pub(super) payload: &'a Bytes,
+    pub(super) caller: InstanceId,
+    pub(super) route: Option<Route>,
+    pub(super) receipt: Receipt,
+}
+
+impl Arrival<'_> {
+    /// The call of a request that stands here in the record.
+    pub(super) fn call(&self, position: Position, request: Request<'_>) -> Call {
+        let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
+        let flight = deadline.map(|deadline| self.receipt.flight(deadline - budget));
+        let origin = Origin {
+            position,
+            caller: self.caller,
+            id: request.call,
+            route: self.route,
+            received: self.receipt.received(),
+            deadline: self.receipt.deadline(budget, deadline),
+            flight: flight.unwrap_or_default(),
+        };
+        Call {
+            origin,
+            path: self.payload.slice_ref(request.path.as_bytes()),
+            value: self.payload.slice_ref(request.value),
+            codec: request.codec,
+            metadata: request.metadata.into_owned(),
+            fingerprint: request.fingerprint,
+        }
+    }
 }
 
 /// A call whose handler runs. `K` is what the driver needs to cancel it. The call itself is the

@@ -13,11 +13,11 @@ use std::{
 };
 
 use super::{
-    intake::{Call, Cancelled, Intake, Next, Origin},
+    intake::{Arrival, Call, Cancelled, Intake, Next},
     ledger::{CommitPoint, Ledger, Opened},
 };
 use crate::{
-    deadline::{MAX_TIMEOUT, local_deadline},
+    deadline::Receipt,
     ids::{CallId, InstanceId, PartitionId, Position},
     inbox::{DropCause, DropCounts, Inbox},
     metadata::Metadata,
@@ -25,7 +25,7 @@ use crate::{
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Topology},
     wire::{
-        frame::{Frame, Outcome, Request},
+        frame::{Frame, Outcome},
         packet::Route,
     },
 };
@@ -164,7 +164,12 @@ impl<K: Clone> ServerMachine<K> {
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
         let caller = packet.header.sender;
-        let route = self.way_back(partition.service, &packet.header.reply_to);
+        let arrival = Arrival {
+            payload: &record.payload,
+            caller,
+            route: self.way_back(partition.service, &packet.header.reply_to),
+            receipt: Receipt::new(record.appended, now, &self.clock),
+        };
         let mut index = 0;
         for frame in packet.frames() {
             let position = Position { partition, offset: record.offset, index };
@@ -180,8 +185,7 @@ impl<K: Clone> ServerMachine<K> {
                         self.counts.skipped += 1;
                         continue;
                     }
-                    let call = self.taken(request, record, position, caller, route, now);
-                    self.admit(call, now);
+                    self.admit(arrival.call(position, request), now);
                 }
                 Ok(Frame::Cancel(cancel)) => self.handle_cancel(partition, caller, cancel.call),
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),
@@ -406,38 +410,6 @@ impl<K: Clone> ServerMachine<K> {
             Route::Partition(partition) => *partition < partitions,
         };
         routes.iter().copied().find(exists)
-    }
-
-    fn taken(
-        &self,
-        request: Request<'_>,
-        record: &Record,
-        position: Position,
-        caller: InstanceId,
-        route: Option<Route>,
-        now: Time,
-    ) -> Call {
-        let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
-        let sent = deadline.map(|deadline| deadline - budget);
-        let received = self.clock.to_broker(now);
-        let flight = sent.zip(received).map(|(sent, received)| received.saturating_since(sent));
-        let origin = Origin {
-            position,
-            caller,
-            id: request.call,
-            route,
-            received: now,
-            deadline: local_deadline(budget, deadline, record.appended, now, &self.clock),
-            flight: flight.unwrap_or_default(),
-        };
-        Call {
-            origin,
-            path: record.payload.slice_ref(request.path.as_bytes()),
-            value: record.payload.slice_ref(request.value),
-            codec: request.codec,
-            metadata: request.metadata.into_owned(),
-            fingerprint: request.fingerprint,
-        }
     }
 
     fn admit(&mut self, call: Call, now: Time) {

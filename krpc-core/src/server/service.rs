@@ -98,13 +98,27 @@ pub fn check_service_name(name: &str) -> Result<(), SetupError> {
 /// One call on its way to a handler. Dropping it answers `Internal`.
 pub struct Incoming {
     call: Call,
+    /// One of the service's own, if the path is that of one.
+    method: Option<&'static MethodDescriptor>,
     context: Context,
     responder: Responder,
 }
 
 impl Incoming {
-    pub(crate) fn new(call: Call, context: Context, responder: Responder) -> Self {
-        Self { call, context, responder }
+    pub(crate) fn new(
+        call: Call,
+        service: &'static ServiceDescriptor,
+        context: Context,
+        responder: Responder,
+    ) -> Self {
+        let path = &call.path[..];
+        let method = service.methods.iter().find(|method| method.path.as_bytes() == path).copied();
+        Self { call, method, context, responder }
+    }
+
+    /// Whether it is for one of the methods that the service describes.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.method.is_some()
     }
 
     /// `service/method`.
@@ -115,7 +129,10 @@ impl Incoming {
 
     /// The method's name on the wire.
     pub fn method(&self) -> &str {
-        self.path().rsplit_once('/').map_or("", |(_, method)| method)
+        match self.method {
+            Some(method) => method.name,
+            None => self.path().rsplit_once('/').map_or("", |(_, method)| method),
+        }
     }
 
     /// Runs a handler whose method returns a bare value.
@@ -167,7 +184,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { call, context, mut responder } = self;
+        let Self { call, context, mut responder, .. } = self;
         let here = responder.may_poll_here();
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.

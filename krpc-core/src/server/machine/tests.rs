@@ -13,7 +13,7 @@ use crate::{
     wire::{
         MAX_PACKET_BYTES,
         coding::put_varint,
-        frame::{Announce, Cancel, FrameKind, Reply},
+        frame::{Announce, Cancel, FrameKind, Reply, Request},
         packet::Header,
     },
 };
