@@ -1,7 +1,8 @@
 //! The closed loop: callers that each make a call, check its answer and make the next.
 //!
-//! Every caller is a task of its own, as in real programs. Calls count if their answer comes
-//! within the measured interval; those in flight at its end are still awaited and checked.
+//! Every caller is a task of its own, as in real programs. One task for all callers makes tarpc a
+//! third faster with 128 in flight and three times slower with 8,192. Calls count if their answer
+//! comes within the measured interval; those in flight at its end are still awaited and checked.
 
 use std::{
     sync::{

@@ -4,6 +4,7 @@
 //! one of the [`systems`], and makes a table of what the clients report. `serve` and `drive` may be
 //! used by hand, to look at one of them with a profiler.
 
+mod bench;
 mod cases;
 mod figure;
 mod load;

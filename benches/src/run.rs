@@ -1,35 +1,24 @@
-//! Runs cases: starts Kafka, servers and clients, and collects what the clients measured.
+//! The command that measures: which cases, in which order, and what is done with the figures.
 //!
 //! Systems take turns within a case and a round, so that a drift of the machine hits all alike.
-//! Each measurement has servers and a client of its own, in processes of their own.
 
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use krpc_testkit::{BROKERS_VARIABLE, Kafka, Program};
 
 use crate::{
-    cases::{CASES, Case, SMOKE, WARM_UP},
-    figure::{Figure, Measured},
-    load::{Load, Times},
-    plot, process, report,
-    systems::{Drive, Ready, Serve, System},
+    bench::Bench,
+    cases::{CASES, Case, SMOKE},
+    figure::Figure,
+    load::Times,
+    plot, report,
+    systems::System,
 };
-
-/// How long a server may take to serve.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a server may take to end when asked to.
-const END_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a client may take beside what it measures.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 const FULL: Times = Times { warm_ms: 1_000, measure_ms: 2_000 };
 const QUICK: Times = Times { warm_ms: 400, measure_ms: 800 };
 const BRIEF: Times = Times { warm_ms: 50, measure_ms: 300 };
-const WARMING: Times = Times { warm_ms: 0, measure_ms: 2_500 };
 
 const ALL: [System; 4] = [System::Raw, System::Krpc, System::Tarpc, System::Tonic];
 
@@ -96,16 +85,16 @@ impl Run {
     }
 
     pub(crate) fn run(&self) -> Result<()> {
-        let (cases, systems) = (self.cases()?, self.systems());
+        let (cases, systems, times) = (self.cases()?, self.systems(), self.times());
         let bench = Bench::start(!self.smoke)?;
         if !self.smoke {
-            bench.warm_up(&systems)?;
+            bench.warm_up(&systems, self.quick)?;
         }
         let mut figures = Vec::new();
         for round in 1..=self.rounds() {
             for case in &cases {
                 for &system in &systems {
-                    let measured = bench.measure(system, case, self.times())?;
+                    let measured = bench.measure(system, case, times)?;
                     eprintln!(
                         "round {round}: {:<14} {system:<6} {:>9.0} calls/s, p50 {:.0} µs",
                         case.name, measured.calls_per_s, measured.p50_us
@@ -114,6 +103,17 @@ impl Run {
                 }
             }
         }
+        if self.smoke {
+            println!("smoke: every system answered, and every answer was right");
+            return Ok(());
+        }
+        println!(
+            "{}; medians of {} rounds, each of {} ms after {} ms\n",
+            bench.describe(),
+            self.rounds(),
+            times.measure_ms,
+            times.warm_ms
+        );
         self.output.show(&figures)
     }
 }
@@ -158,108 +158,5 @@ impl Again {
         let told = || self.file.display().to_string();
         let text = fs::read_to_string(&self.file).with_context(told)?;
         self.output.show(&report::from_json(&text).with_context(told)?)
-    }
-}
-
-/// A Kafka, and what is measured on it.
-#[derive(Debug)]
-pub(crate) struct Bench {
-    brokers: String,
-    /// Ends with this.
-    _kafka: Option<Kafka>,
-}
-
-/// Servers of one system. Dropping them kills them.
-#[derive(Debug)]
-pub(crate) struct Servers {
-    system: System,
-    programs: Vec<Program>,
-    addresses: Vec<String>,
-}
-
-impl Bench {
-    /// Starts a Kafka, made for speed rather than for a fast start if `fast`, unless the
-    /// environment names one.
-    pub(crate) fn start(fast: bool) -> Result<Self> {
-        if let Ok(brokers) = env::var(BROKERS_VARIABLE)
-            && !brokers.is_empty()
-        {
-            eprintln!("Kafka at {brokers}, named by {BROKERS_VARIABLE}");
-            return Ok(Self { brokers, _kafka: None });
-        }
-        let kafka = Kafka::builder().bench(fast).start()?;
-        Ok(Self { brokers: kafka.bootstrap().to_owned(), _kafka: Some(kafka) })
-    }
-
-    /// What `system`'s server is started with, unless a case says otherwise.
-    pub(crate) fn server(&self, system: System) -> Serve {
-        let brokers = if system.is_on_kafka() { self.brokers.clone() } else { String::new() };
-        Serve { system, brokers, index: 0, delay_us: 0, concurrency: 16_384 }
-    }
-
-    /// A fresh JVM is several times slower than a warm one.
-    fn warm_up(&self, systems: &[System]) -> Result<()> {
-        for case in WARM_UP {
-            for &system in systems.iter().filter(|system| system.is_on_kafka()) {
-                let measured = self.measure(system, case, WARMING)?;
-                eprintln!("{}: {system} {:.0} calls/s", case.name, measured.calls_per_s);
-            }
-        }
-        Ok(())
-    }
-
-    /// One case of one system, with servers and a client of its own.
-    pub(crate) fn measure(&self, system: System, case: &Case, times: Times) -> Result<Measured> {
-        let told = || format!("{system}, case {}", case.name);
-        let servers = Servers::start(&self.server(system), case.servers).with_context(told)?;
-        let measured = servers.drive(case.load, times).with_context(told)?;
-        servers.end().with_context(told)?;
-        Ok(measured)
-    }
-}
-
-impl Servers {
-    /// Starts `count` servers alike, and returns when all of them serve.
-    pub(crate) fn start(serve: &Serve, count: usize) -> Result<Self> {
-        let system = serve.system;
-        let mut servers = Self { system, programs: Vec::new(), addresses: Vec::new() };
-        (0..count).try_for_each(|index| servers.add(&Serve { index, ..serve.clone() }))?;
-        Ok(servers)
-    }
-
-    /// Starts one more.
-    pub(crate) fn add(&mut self, serve: &Serve) -> Result<()> {
-        let program = process::spawn(&serve.args())?;
-        let line = program.wait_for(|line| line.starts_with("ready "), START_LIMIT)?;
-        let ready: Ready = serde_json::from_str(&line["ready ".len()..])?;
-        if !self.addresses.contains(&ready.address) {
-            self.addresses.push(ready.address);
-        }
-        self.programs.push(program);
-        Ok(())
-    }
-
-    /// Runs a client against them.
-    pub(crate) fn drive(&self, load: Load, times: Times) -> Result<Measured> {
-        let drive = Drive {
-            system: self.system,
-            at: self.addresses.clone(),
-            servers: self.programs.iter().map(Program::pid).collect(),
-            load,
-            times,
-        };
-        let client = process::spawn(&drive.args())?;
-        let limit = CALL_LIMIT + Duration::from_millis(times.warm_ms + times.measure_ms);
-        let line = client.wait_for(|line| line.starts_with("measured "), limit)?;
-        Ok(serde_json::from_str(&line["measured ".len()..])?)
-    }
-
-    /// Ends them in good order, as far as their system has one.
-    pub(crate) fn end(self) -> Result<()> {
-        self.programs.iter().try_for_each(Program::terminate)?;
-        for program in &self.programs {
-            ensure!(program.wait(END_LIMIT).is_some(), "a server did not end");
-        }
-        Ok(())
     }
 }

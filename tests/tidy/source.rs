@@ -37,10 +37,10 @@ impl Source {
         Self { path, text, code, functions, tests }
     }
 
-    /// Whether the line is compiled for tests or benches only.
+    /// Whether the line is compiled for tests only.
     pub(crate) fn is_test(&self, line: usize) -> bool {
         let mut folders = self.path.split('/');
-        folders.any(|part| matches!(part, "tests" | "benches" | "tests.rs"))
+        folders.any(|part| matches!(part, "tests" | "tests.rs"))
             || self.tests.iter().any(|lines| lines.contains(&line))
     }
 

@@ -44,6 +44,8 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
         let transport = serde_transport::new(framed, Bincode::default());
         let config = server::Config { pending_response_buffer: BUFFER };
         let calls = config.channel(transport).execute(Echoing(serve.work()).serve());
+        // As its documentation does. Polled in place of that, calls of one connection starve each
+        // other: 60,000 calls/s rather than 150,000 with 8,192 in flight.
         tokio::spawn(calls.for_each(async |call| {
             tokio::spawn(call);
         }));

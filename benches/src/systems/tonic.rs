@@ -1,5 +1,5 @@
-//! tonic: gRPC over HTTP/2 on one TCP connection of each client, with windows that a value of a
-//! mebibyte fits into.
+//! tonic: gRPC over HTTP/2, one TCP connection from each client to each server, with windows and
+//! frames that a value of a mebibyte fits into.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -26,6 +26,9 @@ mod generated {
 /// What a sender may have on its way in one call, and in all of a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// The largest frame: with the default of 16 KiB, calls of a mebibyte are half as fast.
+const FRAME: u32 = 1 << 20;
 
 /// The largest message; tonic's own limit is 4 MiB.
 const LARGEST: usize = 16 << 20;
@@ -58,6 +61,7 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(None)
         .add_service(service)
         .serve_with_incoming(incoming)
@@ -89,6 +93,7 @@ pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
                 .tcp_nodelay(true)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_frame_size(FRAME)
                 .buffer_size(BUFFER)
                 .connect()
                 .await?;
