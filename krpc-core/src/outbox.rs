@@ -3,7 +3,8 @@
 //! Frames of one lane (a partition and a destination) share packets, and the packing clocks
 //! itself: with nothing in flight on the lane a frame leaves at once; while packets are in flight
 //! frames gather, and leave together when a delivery report comes back or the packet is full. So
-//! one call alone sees no delay, and ten thousand share records.
+//! one call alone sees no delay, and ten thousand share records. Who knows that more frames are
+//! about to come corks the outbox, so that they leave together.
 //!
 //! from: [`crate::client::machine`] (requests, cancels), [`crate::server::machine`] (replies)
 //! to: [`crate::transport::Producer`]; delivery reports come back to [`Outbox::handle_delivered`]
@@ -30,6 +31,9 @@ const PACKETS_IN_FLIGHT: usize = 2;
 
 /// Bytes from which a packet counts as full and leaves without waiting for a report.
 const FULL_BYTES: usize = 256 * 1024;
+
+/// How long packets are held back, at most, for frames that are about to come.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How long a packet that failed waits before it is tried again.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
@@ -98,6 +102,7 @@ pub struct Outbox<C> {
     in_flight: HashMap<u64, Flight<C>>,
     retries: VecDeque<(Time, LaneKey, Packet<C>)>,
     stalled: Option<Time>,
+    corked: Option<Time>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -155,6 +160,7 @@ impl<C> Outbox<C> {
             in_flight: HashMap::new(),
             retries: VecDeque::new(),
             stalled: None,
+            corked: None,
             spare: Vec::new(),
         }
     }
@@ -201,12 +207,28 @@ impl<C> Outbox<C> {
         packet.give_up = packet.give_up.max(give_up);
         if packet.payload.len() >= FULL_BYTES || packet.frames >= MAX_PACKET_CALLS {
             lane.full.push_back(std::mem::take(packet));
+            self.corked = None;
         }
         if !lane.queued && lane.may_send() {
             lane.queued = true;
             self.ready.push_back(key);
         }
         Ok(())
+    }
+
+    /// More frames are about to come: packets wait for them, at most 2 ms, unless one is full.
+    pub fn cork(&mut self, now: Time) {
+        self.corked.get_or_insert(now + GATHER);
+    }
+
+    /// No more frames are about to come.
+    pub const fn uncork(&mut self) {
+        self.corked = None;
+    }
+
+    /// Whether a packet would leave now.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty() && self.stalled.is_none() && self.corked.is_none()
     }
 
     /// Whether the owner should attach its note of this `epoch` to the lane's next packet: true
@@ -276,6 +298,7 @@ impl<C> Outbox<C> {
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
         self.stalled = None;
+        self.corked = self.corked.filter(|until| now < *until);
         while self.retries.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, key, packet)) = self.retries.pop_front() else { break };
             self.requeue(key, packet);
@@ -284,7 +307,7 @@ impl<C> Outbox<C> {
 
     /// The next packet to hand to the transport.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
-        if self.stalled.is_some() {
+        if self.stalled.is_some() || self.corked.is_some_and(|until| now < until) {
             return None;
         }
         loop {
@@ -312,7 +335,8 @@ impl<C> Outbox<C> {
     /// When [`Outbox::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         let retry = self.retries.front().map(|(at, ..)| *at);
-        retry.into_iter().chain(self.stalled).min()
+        let corked = self.corked.filter(|_| !self.ready.is_empty());
+        retry.into_iter().chain(self.stalled).chain(corked).min()
     }
 
     /// Packets handed to the transport whose report is out.

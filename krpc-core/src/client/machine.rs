@@ -135,7 +135,15 @@ impl<W> ClientMachine<W> {
         };
         let lane = self.lane(partition);
         match self.outbox.push(lane, Some(id), deadline, |out| request.encode(out)) {
-            Ok(()) => Ok(id),
+            Ok(()) => {
+                // Callers that are woken together often call again, one after the other: their
+                // requests are to share a packet.
+                if self.pending.unseen() > 0 {
+                    self.outbox.cork(now);
+                }
+                self.gathered();
+                Ok(id)
+            }
             Err(error) => {
                 self.pending.remove(id);
                 self.balance.abandoned(partition, false);
@@ -149,12 +157,21 @@ impl<W> ClientMachine<W> {
     where
         W: Clone,
     {
-        self.pending.poll(id, waiter)
+        let ended = self.pending.poll(id, waiter);
+        self.gathered();
+        ended
+    }
+
+    /// Whether requests are to be sent that waited for others: those will not come.
+    pub fn is_ready(&self) -> bool {
+        self.outbox.is_ready()
     }
 
     /// The caller is gone. If the call still waits, its server is told.
     pub fn cancel(&mut self, id: CallId) {
-        let Some(call) = self.pending.remove(id) else { return };
+        let call = self.pending.remove(id);
+        self.gathered();
+        let Some(call) = call else { return };
         self.balance.abandoned(call.partition, false);
         let lane = self.lane(call.partition);
         let cancel = Cancel { call: id };
@@ -178,6 +195,7 @@ impl<W> ClientMachine<W> {
     pub fn handle_record(&mut self, record: &Record, now: Time) {
         let Ok(packet) = self.inbox.open(record.partition, &record.payload) else { return };
         let (sender, broadcast) = (packet.header.sender, packet.broadcast);
+        self.pending.begin_batch();
         for frame in packet.frames() {
             match frame {
                 Ok(Frame::Reply(_)) if broadcast => self.inbox.count(DropCause::MisroutedReply),
@@ -278,6 +296,13 @@ impl<W> ClientMachine<W> {
     /// What is known of the servers.
     pub fn balance(&self) -> &Balance {
         &self.balance
+    }
+
+    /// Whoever was woken with others has looked: there is nobody left to wait for, perhaps.
+    fn gathered(&mut self) {
+        if self.pending.unseen() == 0 {
+            self.outbox.uncork();
+        }
     }
 
     fn handle_reply(&mut self, reply: Reply<'_>, server: InstanceId, payload: &Bytes, now: Time) {

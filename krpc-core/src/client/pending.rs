@@ -73,7 +73,7 @@ pub struct InFlight {
 enum Slot<W> {
     Free { next: Option<u32> },
     Waiting { call: InFlight, waiter: Option<W> },
-    Ended { completion: Completion },
+    Ended { completion: Completion, batch: u64 },
 }
 
 /// The table. Ids are never used twice: an id is a slot's index and how often it was used.
@@ -84,12 +84,17 @@ pub struct Pending<W> {
     slots: Vec<(u32, Slot<W>)>,
     free: Option<u32>,
     waiting: usize,
+    /// Numbers the batches of calls that end together.
+    batch: u64,
+    /// Ends of the latest batch that nobody has looked at.
+    unseen: usize,
     deadlines: DeadlineQueue<CallId>,
 }
 
 impl<W> Default for Pending<W> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: None, waiting: 0, deadlines: DeadlineQueue::new() }
+        let deadlines = DeadlineQueue::new();
+        Self { slots: Vec::new(), free: None, waiting: 0, batch: 0, unseen: 0, deadlines }
     }
 }
 
@@ -107,6 +112,18 @@ impl<W> Pending<W> {
     /// Slots in use: waiting calls, and ended ones that their callers have not looked at.
     pub fn occupied(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| !matches!(slot, Slot::Free { .. })).count()
+    }
+
+    /// Calls that end from here on end together.
+    pub const fn begin_batch(&mut self) {
+        self.batch += 1;
+        self.unseen = 0;
+    }
+
+    /// Ends of the latest batch that their callers have not looked at: they are about to. An older
+    /// one may lie for long, and says nothing.
+    pub const fn unseen(&self) -> usize {
+        self.unseen
     }
 
     /// Enters a call.
@@ -147,7 +164,10 @@ impl<W> Pending<W> {
                 None
             }
             Slot::Ended { .. } => match self.release(id)? {
-                Slot::Ended { completion } => Some(completion),
+                Slot::Ended { completion, batch } => {
+                    self.seen(batch);
+                    Some(completion)
+                }
                 Slot::Free { .. } | Slot::Waiting { .. } => None,
             },
             Slot::Free { .. } => None,
@@ -168,10 +188,12 @@ impl<W> Pending<W> {
         id: CallId,
         completion: Completion,
     ) -> Option<(InFlight, Option<W>)> {
+        let batch = self.batch;
         let slot = self.slot(id)?;
         let Slot::Waiting { call, waiter } = slot else { return None };
         let (call, waiter) = (*call, waiter.take());
-        *slot = Slot::Ended { completion };
+        *slot = Slot::Ended { completion, batch };
+        self.unseen += 1;
         self.one_less();
         Some((call, waiter))
     }
@@ -183,7 +205,11 @@ impl<W> Pending<W> {
                 self.one_less();
                 Some(call)
             }
-            Slot::Free { .. } | Slot::Ended { .. } => None,
+            Slot::Ended { batch, .. } => {
+                self.seen(batch);
+                None
+            }
+            Slot::Free { .. } => None,
         }
     }
 
@@ -210,6 +236,12 @@ impl<W> Pending<W> {
             matches!(slot, Slot::Waiting { .. }).then(|| id(index, *uses))
         });
         waiting.collect()
+    }
+
+    const fn seen(&mut self, batch: u64) {
+        if batch == self.batch {
+            self.unseen -= 1;
+        }
     }
 
     fn one_less(&mut self) {

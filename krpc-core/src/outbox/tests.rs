@@ -260,3 +260,33 @@ fn a_note_is_due_once_for_each_epoch_and_interval() {
     assert!(due(2, NOW) && !due(2, NOW + interval / 2));
     assert!(due(2, NOW + interval));
 }
+
+#[test]
+fn a_corked_outbox_waits_for_more_but_not_for_long() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    outbox.cork(NOW);
+    assert_eq!(outbox.next_timeout(), None, "nothing is held back");
+    push(&mut outbox, 1);
+    outbox.cork(NOW + GATHER / 2);
+    push(&mut outbox, 2);
+    assert_eq!((poll(&mut outbox), outbox.next_timeout()), (None, Some(NOW + GATHER)));
+    assert!(!outbox.is_ready());
+    outbox.handle_timeout(NOW + GATHER / 2);
+    assert_eq!(poll(&mut outbox), None, "it is not time yet");
+    outbox.uncork();
+    assert!(outbox.is_ready());
+    assert_eq!(poll(&mut outbox), Some((0, vec![1, 2])));
+
+    outbox.cork(NOW);
+    push(&mut outbox, 3);
+    let late = outbox.poll_transmit(NOW + GATHER).as_ref().map(open);
+    assert_eq!(late, Some((1, vec![3])), "any event after that time will do");
+}
+
+#[test]
+fn a_full_packet_leaves_a_corked_outbox() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    outbox.cork(NOW);
+    push_to(&mut outbox, LANE, 1, FULL_BYTES).unwrap();
+    assert!(poll(&mut outbox).is_some());
+}

@@ -42,8 +42,8 @@ use crate::{
     wire,
 };
 
-/// Calls that are taken out under one lock.
-const DISPATCH_BATCH: usize = 64;
+/// Calls that are taken out under one lock, and whose replies share packets if they come at once.
+const DISPATCH_BATCH: usize = 256;
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -354,7 +354,9 @@ impl Shared {
             Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
         };
         let next = || machine.poll_dispatch(now, context);
-        std::iter::from_fn(next).take(DISPATCH_BATCH).collect()
+        let batch: Vec<_> = std::iter::from_fn(next).take(DISPATCH_BATCH).collect();
+        machine.expect_replies(batch.len(), now);
+        batch
     }
 
     fn ring(&self) {

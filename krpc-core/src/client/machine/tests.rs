@@ -186,3 +186,58 @@ fn too_many_calls_and_a_closed_channel_are_refused() {
         assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::Unavailable));
     }
 }
+
+/// Two calls that are answered together, as they are in flight.
+fn answered_together(machine: &mut Machine) -> [CallId; 2] {
+    let calls = [start(machine).unwrap(), start(machine).unwrap()];
+    sent(machine);
+    arrive(machine, ME, machine.packets().cast_signed(), &calls.map(reply));
+    calls
+}
+
+#[test]
+fn callers_that_were_answered_together_share_their_next_packet() {
+    let mut machine = client();
+    let [first, second] = answered_together(&mut machine);
+    assert!(machine.poll_call(first, &8).is_some());
+    start(&mut machine).unwrap();
+    assert!(machine.poll_transmit(NOW).is_none(), "the other is about to come");
+    assert!(machine.poll_call(second, &8).is_some());
+    start(&mut machine).unwrap();
+    assert_eq!(sent(&mut machine).len(), 2);
+    assert_eq!(machine.packets(), 2);
+}
+
+#[test]
+fn nobody_waits_for_a_caller_that_does_not_call_again() {
+    for looks in [true, false] {
+        let mut machine = client();
+        let [first, second] = answered_together(&mut machine);
+        machine.poll_call(first, &8);
+        start(&mut machine).unwrap();
+        assert!(!machine.is_ready());
+        if looks {
+            machine.poll_call(second, &8);
+        } else {
+            machine.cancel(second);
+        }
+        assert!(machine.is_ready());
+        assert_eq!(sent(&mut machine).len(), 1);
+    }
+}
+
+/// A future that is kept and not polled must not slow down those that are.
+#[test]
+fn an_end_that_nobody_looks_at_holds_up_one_packet_at_most() {
+    let mut machine = client();
+    let [first, _kept] = answered_together(&mut machine);
+    machine.poll_call(first, &8);
+    let next = start(&mut machine).unwrap();
+    assert!(machine.poll_transmit(NOW).is_none());
+    machine.handle_timeout(NOW + Duration::from_millis(2));
+    assert_eq!(sent(&mut machine), [(next, "request")]);
+    arrive(&mut machine, ME, 99, &[reply(next)]);
+    machine.poll_call(next, &8);
+    start(&mut machine).unwrap();
+    assert_eq!(sent(&mut machine).len(), 1, "at once");
+}
