@@ -70,6 +70,7 @@ pub(super) struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// The call of a request that stands here in the record.
+    #[inline]
     pub(super) fn call(&self, position: Position, request: Request<'_>) -> Call {
         let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
         let flight = deadline.map(|deadline| self.receipt.flight(deadline - budget));
@@ -158,6 +159,7 @@ impl<K: Clone> Intake<K> {
     /// Takes a call in; if the same call runs already, it does not, and says where that one
     /// stands: elsewhere if a record was repeated, at the same place if its partition was lost and
     /// came back while it ran.
+    #[inline]
     pub fn offer(&mut self, call: Call) -> Option<Position> {
         let running = self.index.get(&key(&call.origin)).and_then(|at| self.running.get(*at));
         if let Some(running) = running {
@@ -170,6 +172,7 @@ impl<K: Clone> Intake<K> {
 
     /// The next call to run or to refuse; `None` if none waits or all places are taken. `cancel`
     /// makes what can cancel the call, of whatever it takes out of it.
+    #[inline]
     pub fn poll_next(&mut self, now: Time, cancel: impl FnOnce(&mut Call) -> K) -> Option<Next<K>> {
         if self.running.len() >= self.limit {
             return None;
