@@ -10,7 +10,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    batch::Batch,
     builtin,
     commits::commit_loop,
     events::Events,
@@ -121,6 +122,7 @@ pub(crate) struct Shared {
     commits: Arc<Notify>,
     /// Whether the commit loop was told already.
     commit_due: AtomicBool,
+    batch: Arc<Batch>,
     pace: Pace,
     hello: Hello,
     /// Why the transport is beyond repair, if it is; `over` is cancelled then.
@@ -140,7 +142,7 @@ impl Server {
         options: ServerOptions,
     ) -> Result<Self, SetupError> {
         check_services(&services)?;
-        let shared = Arc::new(Shared::new(services, options));
+        let shared = Arc::new_cyclic(|shared| Shared::new(shared.clone(), services, options));
         let events = Arc::new(Events(Arc::downgrade(&shared)));
         let transport = endpoint.server(events)?;
         let transport = shared.transport.get_or_init(|| transport);
@@ -217,8 +219,9 @@ fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
 }
 
 impl Shared {
-    fn new(services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
+    fn new(shared: Weak<Self>, services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
         Self {
+            batch: Batch::new(shared),
             me: fresh_instance(),
             pace: Pace::new(options.first_poll),
             options,
@@ -311,11 +314,14 @@ impl Shared {
 
     /// Drives the machine with an event, and runs every call that may run then.
     pub(super) fn step(self: &Arc<Self>, event: impl FnOnce(&mut ServerMachine<Context>, Time)) {
-        let batch = self.with(|machine, now| {
+        let mut calls = Vec::new();
+        self.with(|machine, now| {
             event(machine, now);
-            self.next_calls(machine, now)
+            self.next_calls(machine, now, &mut calls);
         });
-        self.run(batch.unwrap_or_default());
+        if !calls.is_empty() {
+            self.run(calls);
+        }
     }
 
     /// Runs every call that may run now.
@@ -323,14 +329,19 @@ impl Shared {
         self.step(|_, _| {});
     }
 
-    /// Runs these calls, and then whatever may run after them.
-    fn run(self: &Arc<Self>, mut batch: Vec<Dispatch<Context>>) {
+    /// Runs these calls, and then whatever may run after them. The machine gets their answers
+    /// together, but no later than a handler may take.
+    fn run(self: &Arc<Self>, mut calls: Vec<Dispatch<Context>>) {
         // Handlers may start tasks and timers at their first poll already.
-        let _entered = (!batch.is_empty()).then(|| self.runtime.enter());
-        while !batch.is_empty() {
-            for Dispatch { place, call, cancel } in batch {
+        let _entered = self.runtime.enter();
+        let batch = &self.batch;
+        batch.begin_run();
+        let mut began = self.clock.now();
+        while !calls.is_empty() {
+            let mut given = began;
+            for Dispatch { place, call, cancel } in calls.drain(..) {
                 let index = call.origin.position.partition.service;
-                let responder = Responder::new(self, place);
+                let responder = Responder::new(batch, place, self.pace.is_quick());
                 let Some(service) = self.service(index) else { continue };
                 let incoming = Incoming::new(call, service.descriptor(), cancel, responder);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
@@ -338,8 +349,22 @@ impl Shared {
                 let _ = catch_unwind(AssertUnwindSafe(|| {
                     builtin::dispatch(self, index, &**service, incoming);
                 }));
+                let now = self.clock.now();
+                self.pace.polled(now.saturating_since(began));
+                began = now;
+                if now.saturating_since(given) > self.options.first_poll {
+                    self.with(|machine, now| batch.finish(machine, now));
+                    given = now;
+                }
             }
-            batch = self.with(|machine, now| self.next_calls(machine, now)).unwrap_or_default();
+            self.with(|machine, now| {
+                batch.finish(machine, now);
+                self.next_calls(machine, now, &mut calls);
+                began = now;
+            });
+        }
+        if batch.end_run() {
+            self.with(|machine, now| batch.finish(machine, now));
         }
     }
 
@@ -348,15 +373,15 @@ impl Shared {
         &self,
         machine: &mut ServerMachine<Context>,
         now: Time,
-    ) -> Vec<Dispatch<Context>> {
+        calls: &mut Vec<Dispatch<Context>>,
+    ) {
         let context = |call: &mut Call| {
             let metadata = std::mem::take(&mut call.metadata);
             Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
         };
         let next = || machine.poll_dispatch(now, context);
-        let batch: Vec<_> = std::iter::from_fn(next).take(DISPATCH_BATCH).collect();
-        machine.expect_replies(batch.len(), now);
-        batch
+        calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));
+        machine.expect_replies(calls.len(), now);
     }
 
     fn ring(&self) {
@@ -376,10 +401,6 @@ impl Shared {
         &self.room
     }
 
-    pub(super) const fn pace(&self) -> &Pace {
-        &self.pace
-    }
-
     pub(super) const fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -395,10 +416,6 @@ impl Shared {
     /// The commit loop looks now; what finishes later rings it again.
     pub(super) fn commits_seen(&self) {
         self.commit_due.store(false, Ordering::Release);
-    }
-
-    pub(super) const fn clock(&self) -> Clock {
-        self.clock
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,6 +1,7 @@
 //! A server: from a record to the user's handler, and from its outcome to a reply and a commit.
 
 mod answer;
+mod batch;
 pub mod builtin;
 pub mod commit_map;
 mod commits;

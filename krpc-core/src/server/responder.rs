@@ -1,10 +1,11 @@
 //! Driver: the one answer of a call.
 //!
-//! from: [`super::service`], when the handler is done · to: [`super::machine`]
+//! from: [`super::service`], when the handler is done
+//! to: [`super::batch`], or [`super::machine`]
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -12,69 +13,60 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::driver::Shared;
+use super::batch::{Answer, Batch};
 use crate::{
-    clock::Clock,
     metadata::Metadata,
     status::{Code, Status},
-    time::Time,
     wire::frame::Outcome,
 };
 
 /// Answers one call, once; dropped in a panic, or by the service, it answers `Internal`.
-///
-/// It does not keep its server alive: a handler that runs on must not keep a dropped server's
-/// partitions from those who would repeat its calls.
 pub(crate) struct Responder {
-    shared: Weak<Shared>,
-    clock: Clock,
+    batch: Arc<Batch>,
     place: usize,
+    here: bool,
     answered: bool,
-    /// Answering from inside [`Shared::run`], which looks for the next call by itself: a thousand
-    /// refused calls must not nest a thousand deep.
-    inline: bool,
-    /// When the handler's first poll began, if it is polled by the thread that reads records.
-    began: Option<Time>,
+    /// The answer comes from a task of its own, and not from inside [`Shared::run`].
+    detached: bool,
 }
 
 impl Responder {
-    pub(super) fn new(shared: &Arc<Shared>, place: usize) -> Self {
-        let (weak, clock) = (Arc::downgrade(shared), shared.clock());
-        Self { shared: weak, clock, place, answered: false, inline: true, began: None }
+    /// Of a call that runs in `batch`; `here` says whether its handler may be polled by the thread
+    /// that reads records: most handlers are done at once, or wait for something, and a task for
+    /// each would cost more than they do.
+    pub(super) fn new(batch: &Arc<Batch>, place: usize, here: bool) -> Self {
+        Self { batch: Arc::clone(batch), place, here, answered: false, detached: false }
     }
 
-    /// Whether the handler may be polled here, by the thread that reads records: most handlers
-    /// are done at once, or wait for something, and a task for each would cost more than they do.
-    /// Not after one of them has held the thread up.
-    pub(crate) fn may_poll_here(&mut self) -> bool {
-        let here = self.shared.upgrade().is_some_and(|shared| shared.pace().is_quick());
-        self.began = here.then(|| self.clock.now());
-        here
-    }
-
-    /// The handler was polled here.
-    pub(crate) fn polled_here(&mut self) {
-        if let Some((began, shared)) = self.began.take().zip(self.shared.upgrade()) {
-            shared.pace().polled(self.clock.now().saturating_since(began));
-        }
+    /// Whether the handler may be polled here.
+    pub(crate) const fn may_poll_here(&self) -> bool {
+        self.here
     }
 
     /// From here on the answer comes from a task of its own, on this runtime; `None` if the
     /// server is gone.
     pub(crate) fn detach(&mut self) -> Option<Handle> {
-        self.inline = false;
-        self.shared.upgrade().map(|shared| shared.runtime().clone())
+        self.detached = true;
+        self.batch.shared().map(|shared| shared.runtime().clone())
     }
 
-    pub(crate) fn finish(mut self, outcome: Outcome<'_>, metadata: &Metadata) {
+    pub(crate) fn finish(mut self, outcome: Outcome<'_>, metadata: Metadata) {
         self.answered = true;
-        let Some(shared) = self.shared.upgrade() else { return };
-        let (place, inline) = (self.place, self.inline);
-        if inline {
-            shared.with(|machine, now| machine.finish(place, outcome, metadata, now));
+        let Some(answer) = self.gather(outcome, metadata) else { return };
+        let Some(shared) = self.batch.shared() else { return };
+        if self.detached {
+            shared.step(|machine, now| answer.finish(machine, now));
         } else {
-            shared.step(|machine, now| machine.finish(place, outcome, metadata, now));
+            // Not `step`, or a thousand calls that are done at once would nest a thousand deep.
+            // Whoever runs them looks for the next call by itself.
+            shared.with(|machine, now| answer.finish(machine, now));
         }
+    }
+
+    /// Gives the answer to the batch; back comes one that has to go to the machine alone.
+    fn gather<'a>(&self, outcome: Outcome<'a>, metadata: Metadata) -> Option<Answer<'a>> {
+        let answer = Answer { place: self.place, outcome, metadata };
+        if self.detached { Some(answer) } else { self.batch.gather(answer) }
     }
 }
 
@@ -83,18 +75,17 @@ impl Drop for Responder {
         let panicking = std::thread::panicking();
         // A task that is dropped without a panic goes with its runtime: that is a crash, after
         // which a successor repeats the call.
-        if self.answered || !(self.inline || panicking) {
+        if self.answered || (self.detached && !panicking) {
             return;
         }
-        let Some(shared) = self.shared.upgrade() else { return };
         let message = match panicking {
             true => "the handler panicked",
             false => "the service gave the call up",
         };
         let outcome = Outcome::Status(Status::new(Code::Internal, message));
-        let place = self.place;
-        shared.with(|machine, now| machine.finish(place, outcome, &Metadata::new(), now));
-        if !self.inline {
+        let Some(answer) = self.gather(outcome, Metadata::new()) else { return };
+        if let Some(shared) = self.batch.shared() {
+            shared.with(|machine, now| answer.finish(machine, now));
             // As a task: when the runtime is shutting down this does nothing, instead of going
             // through all waiting calls from inside one another's drop.
             let runtime = shared.runtime().clone();
@@ -120,12 +111,14 @@ impl Pace {
         Self { quick, wary: AtomicU32::new(0) }
     }
 
-    fn is_quick(&self) -> bool {
+    /// Whether the next handler may be polled here.
+    pub(super) fn is_quick(&self) -> bool {
         let one_less = |wary: u32| wary.checked_sub(1);
         self.wary.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
     }
 
-    fn polled(&self, took: Duration) {
+    /// A call held the thread for so long.
+    pub(super) fn polled(&self, took: Duration) {
         if took > self.quick {
             self.wary.store(WARY, Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 //! from: [`super::driver`] · to: the generated `SumServer`, and from there the user's handler
 
 use std::{
+    cell::Cell,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -174,7 +175,7 @@ impl Incoming {
 
     /// Answers with a status.
     pub fn refuse(self, status: Status) {
-        self.responder.finish(Outcome::Status(status), &Metadata::new());
+        self.responder.finish(Outcome::Status(status), Metadata::new());
     }
 
     fn start<A, R, H, F>(self, method: &'static MethodDescriptor, handler: H, encode: Encode<R>)
@@ -184,7 +185,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { call, context, mut responder, .. } = self;
+        let Self { call, context, responder, .. } = self;
         let here = responder.may_poll_here();
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.
@@ -195,7 +196,6 @@ impl Incoming {
             let polled = if here { future.as_mut().poll(&mut task) } else { Poll::Pending };
             Ok((future, polled))
         }));
-        responder.polled_here();
         let run = Run { method, encode, codec: call.codec, context, responder };
         match begun {
             Ok(Ok((_, Poll::Ready(value)))) => run.respond(Ok(value)),
@@ -205,6 +205,15 @@ impl Incoming {
         }
     }
 }
+
+thread_local! {
+    /// Where values are written before they are copied into packets, for no lock may be held while
+    /// the user's code writes them.
+    static VALUE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Bytes of a buffer that is kept for the next value.
+const KEPT: usize = 64 * 1024;
 
 /// Writes what a handler returned; true for a value, false for the application's own error.
 type Encode<R> = fn(&R, ValueCodec, &mut Vec<u8>) -> Result<bool, String>;
@@ -241,14 +250,18 @@ impl<R: 'static> Run<R> {
 
     fn respond(self, ended: Result<R, Status>) {
         let Self { method, encode, codec, context, responder, .. } = self;
-        let mut value = Vec::new();
+        let mut value = VALUE.take();
+        value.clear();
         let outcome = match ended.map(|result| encode(&result, codec, &mut value)) {
             Ok(Ok(true)) => Outcome::Ok { codec, value: &value },
             Ok(Ok(false)) => Outcome::App { codec, value: &value },
             Ok(Err(error)) => Outcome::Status(unencodable(method, &error)),
             Err(status) => Outcome::Status(status),
         };
-        responder.finish(outcome, &context.take_reply_metadata());
+        responder.finish(outcome, context.take_reply_metadata());
+        if value.capacity() <= KEPT {
+            VALUE.set(value);
+        }
     }
 }
 

@@ -61,6 +61,16 @@ pub enum Outcome<'a> {
     Status(Status),
 }
 
+impl<'a> Outcome<'a> {
+    /// The encoded value or error; empty for a status.
+    pub const fn value(&self) -> &'a [u8] {
+        match self {
+            Self::Ok { value, .. } | Self::App { value, .. } => value,
+            Self::Status(_) => &[],
+        }
+    }
+}
+
 impl<'a> Reply<'a> {
     /// Appends the frame. Times travel in whole microseconds; a status message that is too long
     /// is cut, details that are too long are left out.
