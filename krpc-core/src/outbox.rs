@@ -41,8 +41,10 @@ const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 /// Lanes that are kept, idle, with their buffers; beyond it idle lanes are forgotten.
 const IDLE_LANES: usize = 1024;
 
-/// Buffers that are kept for the next packets.
+/// Buffers that are kept for the next packets, and their bytes: a new one of a mebibyte costs more
+/// in page faults than it takes to fill it.
 const SPARE_BUFFERS: usize = 16;
+const SPARE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where frames gather: they share packets if they agree in both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -266,7 +268,8 @@ impl<C> Outbox<C> {
 
     /// Takes back the buffer of a packet that the transport has taken.
     pub fn handle_sent(&mut self, mut payload: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS && payload.capacity() <= FULL_BYTES {
+        let kept: usize = self.spare.iter().map(Vec::capacity).sum();
+        if self.spare.len() < SPARE_BUFFERS && kept + payload.capacity() <= SPARE_BYTES {
             payload.clear();
             self.spare.push(payload);
         }
