@@ -119,6 +119,9 @@ impl WireError {
     }
 }
 
+/// Bytes of the longest varint.
+const MAX_VARINT: usize = 10;
+
 /// Reads from the front of a slice. After an error its position is unspecified, but it never
 /// moves backwards and never past the end.
 #[derive(Clone, Copy, Debug)]
@@ -217,18 +220,22 @@ impl<'a> Reader<'a> {
 
     fn varint_rest(&mut self, first: u8) -> Result<u64, WireError> {
         let mut value = u64::from(first & 0x7f);
-        for shift in (7..64).step_by(7) {
-            let byte = self.u8()?;
-            // The tenth byte holds the 64th bit alone.
-            if shift == 63 && byte > 1 {
-                return Err(WireError::VarintTooLong);
-            }
+        let mut shift = 0;
+        for (index, byte) in self.rest.iter().take(MAX_VARINT - 1).enumerate() {
+            shift += 7;
             value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return if byte == 0 { Err(WireError::NonCanonical) } else { Ok(value) };
+            if *byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return match byte {
+                    0 => Err(WireError::NonCanonical),
+                    // The tenth byte holds the 64th bit alone.
+                    2.. if shift == 63 => Err(WireError::VarintTooLong),
+                    _ => Ok(value),
+                };
             }
         }
-        Err(WireError::VarintTooLong)
+        let ends = self.rest.len() < MAX_VARINT - 1;
+        Err(if ends { UnexpectedEnd.into() } else { WireError::VarintTooLong })
     }
 
     /// Takes a varint that must fit 32 bits.
