@@ -94,10 +94,10 @@ pub enum Report<C> {
 /// [`Outbox::poll_transmit`]. `C` is what the owner remembers for each frame.
 #[derive(Debug)]
 pub struct Outbox<C> {
-    me: InstanceId,
     max_packet: usize,
-    reply_to: Vec<Route>,
-    next_sequence: u64,
+    /// Of the next packet, whatever its lane: sequences are drawn from one counter for all. Within
+    /// a lane they ascend with gaps, so a lane that was forgotten goes on where a reader expects it.
+    header: Header,
     next_token: u64,
     lanes: HashMap<LaneKey, Lane<C>>,
     ready: VecDeque<LaneKey>,
@@ -114,7 +114,23 @@ struct Lane<C> {
     full: VecDeque<Packet<C>>,
     flying: usize,
     queued: bool,
-    noted: Option<(u64, Time)>,
+    note: Note,
+}
+
+/// When a lane last carried the owner's note, and of which epoch that was.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub struct Note(Option<(u64, Time)>);
+
+impl Note {
+    /// Whether the owner should attach its note of this `epoch` to the lane's next packet: true
+    /// at most once per `interval` and epoch, and recorded as done.
+    pub fn is_due(&mut self, epoch: u64, now: Time, interval: Duration) -> bool {
+        let due = self.0.is_none_or(|(noted, at)| noted != epoch || now >= at + interval);
+        if due {
+            self.0 = Some((epoch, now));
+        }
+        due
+    }
 }
 
 #[derive(Debug)]
@@ -143,7 +159,7 @@ impl<C> Default for Packet<C> {
 impl<C> Default for Lane<C> {
     fn default() -> Self {
         let (gathering, full) = (Packet::default(), VecDeque::new());
-        Self { gathering, full, flying: 0, queued: false, noted: None }
+        Self { gathering, full, flying: 0, queued: false, note: Note::default() }
     }
 }
 
@@ -152,10 +168,8 @@ impl<C> Outbox<C> {
     /// `reply_to` as the way back.
     pub fn new(me: InstanceId, max_packet: usize, reply_to: Vec<Route>) -> Self {
         Self {
-            me,
             max_packet,
-            reply_to,
-            next_sequence: 0,
+            header: Header { sender: me, destination: InstanceId::ANY, sequence: 0, reply_to },
             next_token: 0,
             lanes: HashMap::new(),
             ready: VecDeque::new(),
@@ -169,6 +183,7 @@ impl<C> Outbox<C> {
 
     /// Adds a frame to a lane. `encode` writes it; `cookie` comes back with the delivery report
     /// of its packet; a packet that fails is sent again until the last `give_up` of its frames.
+    /// Yields the lane's note.
     ///
     /// # Errors
     /// The frame cannot be written or is larger than a packet; the lane is as before.
@@ -178,12 +193,13 @@ impl<C> Outbox<C> {
         cookie: Option<C>,
         give_up: Time,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
-    ) -> Result<(), WireError> {
+    ) -> Result<&mut Note, WireError> {
         let lane = self.lanes.entry(key).or_default();
         if lane.gathering.payload.is_empty() {
             lane.gathering.payload = self.spare.pop().unwrap_or_default();
-            begin(self.me, key, self.next_sequence, &self.reply_to, &mut lane.gathering.payload);
-            self.next_sequence += 1;
+            self.header.destination = key.destination;
+            self.header.encode(&mut lane.gathering.payload);
+            self.header.sequence += 1;
         }
         let start = lane.gathering.payload.len();
         if let Err(error) = encode(&mut lane.gathering.payload) {
@@ -193,12 +209,13 @@ impl<C> Outbox<C> {
         if lane.gathering.payload.len() > self.max_packet {
             let frame = lane.gathering.payload.split_off(start);
             let mut payload = Vec::new();
-            begin(self.me, key, self.next_sequence, &self.reply_to, &mut payload);
+            self.header.destination = key.destination;
+            self.header.encode(&mut payload);
             if payload.len() + frame.len() > self.max_packet {
                 let (len, max) = (payload.len() + frame.len(), self.max_packet);
                 return Err(WireError::TooLarge { what: "packet", len, max });
             }
-            self.next_sequence += 1;
+            self.header.sequence += 1;
             payload.extend_from_slice(&frame);
             let next = Packet { payload, ..Packet::default() };
             lane.full.push_back(std::mem::replace(&mut lane.gathering, next));
@@ -215,7 +232,7 @@ impl<C> Outbox<C> {
             lane.queued = true;
             self.ready.push_back(key);
         }
-        Ok(())
+        Ok(&mut lane.note)
     }
 
     /// More frames are about to come: packets wait for them, at most 2 ms, unless one is full.
@@ -231,17 +248,6 @@ impl<C> Outbox<C> {
     /// Whether a packet would leave now.
     pub fn is_ready(&self) -> bool {
         !self.ready.is_empty() && self.stalled.is_none() && self.corked.is_none()
-    }
-
-    /// Whether the owner should attach its note of this `epoch` to the lane's next packet: true
-    /// at most once per `interval` and epoch, and recorded as done.
-    pub fn note_due(&mut self, key: LaneKey, epoch: u64, now: Time, interval: Duration) -> bool {
-        let lane = self.lanes.entry(key).or_default();
-        let due = lane.noted.is_none_or(|(noted, at)| noted != epoch || now >= at + interval);
-        if due {
-            lane.noted = Some((epoch, now));
-        }
-        due
     }
 
     /// The report of a packet: `Ok`, or the failure and the packet's bytes.
@@ -388,14 +394,6 @@ impl<C> Lane<C> {
     fn is_empty(&self) -> bool {
         self.full.is_empty() && self.gathering.frames == 0
     }
-}
-
-/// Writes a packet's header. Sequences are drawn from one counter for all lanes: within a lane
-/// they ascend with gaps, so a lane that was forgotten goes on where a reader expects it.
-fn begin(me: InstanceId, key: LaneKey, sequence: u64, reply_to: &[Route], out: &mut Vec<u8>) {
-    let header =
-        Header { sender: me, destination: key.destination, sequence, reply_to: reply_to.to_vec() };
-    header.encode(out);
 }
 
 #[cfg(test)]

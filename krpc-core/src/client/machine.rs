@@ -135,7 +135,7 @@ impl<W> ClientMachine<W> {
         };
         let lane = self.lane(partition);
         match self.outbox.push(lane, Some(id), deadline, |out| request.encode(out)) {
-            Ok(()) => {
+            Ok(_) => {
                 // Callers that are woken together often call again, one after the other: their
                 // requests are to share a packet.
                 if self.pending.unseen() > 0 {

@@ -33,7 +33,8 @@ fn push_to(
     outbox.push(key, Some(cookie), GIVE_UP, |out| {
         out.resize(out.len() + bytes, cookie);
         Ok(())
-    })
+    })?;
+    Ok(())
 }
 
 fn push(outbox: &mut Outbox<u8>, cookie: u8) {
@@ -253,9 +254,9 @@ fn idle_lanes_are_forgotten_beyond_the_cap() {
 
 #[test]
 fn a_note_is_due_once_for_each_epoch_and_interval() {
-    let mut outbox = outbox(MAX_PACKET_BYTES);
     let interval = Duration::from_millis(100);
-    let mut due = |epoch, now| outbox.note_due(LANE, epoch, now, interval);
+    let mut note = Note::default();
+    let mut due = |epoch, now| note.is_due(epoch, now, interval);
     assert!(due(1, NOW) && !due(1, NOW));
     assert!(due(2, NOW) && !due(2, NOW + interval / 2));
     assert!(due(2, NOW + interval));

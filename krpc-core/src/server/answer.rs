@@ -64,18 +64,18 @@ impl<K: Clone> ServerMachine<K> {
             outcome,
         };
         let (position, give_up) = (origin.position, origin.deadline);
-        let pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
+        let mut pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
         if let Err(error) = pushed {
             let message = format!("the reply cannot be sent: {error}");
             let status = Status::new(Code::ResourceExhausted, message).with_retryable(false);
             reply.outcome = Outcome::Status(status);
             reply.metadata = Cow::Owned(Metadata::new());
-            if self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out)).is_err() {
-                self.give_up(vec![position]);
-            }
+            pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
         }
-        if self.outbox.note_due(lane, self.epoch, now, ANNOUNCE_INTERVAL) {
-            self.announce(lane, now);
+        match pushed.map(|note| note.is_due(self.epoch, now, ANNOUNCE_INTERVAL)) {
+            Ok(true) => self.announce(lane, now),
+            Ok(false) => {}
+            Err(_) => self.give_up(vec![position]),
         }
     }
 
