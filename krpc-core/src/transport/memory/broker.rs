@@ -201,7 +201,7 @@ impl Broker {
         Membership { service, topic: index, group }
     }
 
-    /// What a server has to do; records only if `hungry`, revocations only if `free`. Reading
+    /// Adds what a server has to do; records only if `hungry`, revocations only if `free`. Reading
     /// begins at another partition each `turn`, so that a busy one does not starve the rest.
     pub(super) fn work(
         &self,
@@ -210,8 +210,8 @@ impl Broker {
         hungry: bool,
         free: bool,
         turn: usize,
-    ) -> Work {
-        let mut work = Work::default();
+        work: &mut Work,
+    ) {
         let mut state = self.state.lock();
         for place in places {
             let group = state.group(*place);
@@ -226,7 +226,6 @@ impl Broker {
                 state.read(side, *place, turn, &mut work.records);
             }
         }
-        work
     }
 
     /// Commits points of a server; the results come in the same order.
@@ -322,10 +321,7 @@ impl State {
 
     fn read(&mut self, side: u64, place: Membership, turn: usize, out: &mut Vec<Record>) {
         let TopicState { logs, groups, .. } = &mut self.topics[place.topic];
-        let mut positions: Vec<_> = groups[place.group].poll_positions(side).collect();
-        let first = turn % positions.len().max(1);
-        positions.rotate_left(first);
-        for (id, next) in positions {
+        for (id, next) in groups[place.group].poll_positions(side, turn) {
             let partition = usize::try_from(id.partition).unwrap_or(usize::MAX);
             if let Some(log) = logs.get(partition) {
                 log.read(id, next, BATCH_RECORDS, out);

@@ -39,14 +39,14 @@ impl MemoryClient {
 
 /// Hands over what arrives, until the side ends.
 async fn read(side: Arc<Side>, events: Arc<dyn ClientEvents>) {
-    let mut records = Vec::new();
+    let (mut records, mut followed) = (Vec::new(), Vec::new());
     let mut turn = 0_usize;
     loop {
-        let mut followed = side.followed();
+        side.followed(&mut followed);
         // A busy partition must not starve the rest.
         let first = turn % followed.len().max(1);
         followed.rotate_left(first);
-        side.broker.read_along(side.id, followed.into_iter(), &mut records);
+        side.broker.read_along(side.id, followed.drain(..), &mut records);
         if records.is_empty() {
             side.wake.notified().await;
             continue;

@@ -190,14 +190,19 @@ impl Group {
         revoked
     }
 
-    /// The read position of each partition that a member reads, to be moved on.
+    /// The read position of each partition that a member reads, to be moved on. They begin at
+    /// another one each `turn`.
     pub(super) fn poll_positions(
         &mut self,
         side: u64,
+        turn: usize,
     ) -> impl Iterator<Item = (PartitionId, &mut i64)> {
-        (0..).zip(&mut self.seats).filter_map(move |(partition, seat)| {
+        let first = turn % self.seats.len().max(1);
+        let (before, from) = self.seats.split_at_mut(first);
+        let seats = (first..).zip(from).chain((0..).zip(before));
+        seats.filter_map(move |(partition, seat)| {
             let owner = seat.owner.as_ref().filter(|owner| owner.side == side)?;
-            let id = PartitionId { service: owner.service, partition };
+            let id = PartitionId { service: owner.service, partition: partition.try_into().ok()? };
             (seat.phase == Phase::Reading).then_some((id, &mut seat.next))
         })
     }
@@ -273,7 +278,7 @@ mod tests {
         assert_eq!(assigned(&mut group, 2), [moving[0]]);
         group.handle_released(1, moving[1]);
         assert_eq!(assigned(&mut group, 2), [moving[1]]);
-        assert_eq!(group.poll_positions(1).count(), 2);
+        assert_eq!(group.poll_positions(1, 0).count(), 2);
     }
 
     #[test]
@@ -311,7 +316,7 @@ mod tests {
         group.handle_join(member(2));
         group.handle_crash(2);
         assert_eq!(group.poll_revoked(1), []);
-        assert_eq!(group.poll_positions(1).count(), 4);
+        assert_eq!(group.poll_positions(1, 0).count(), 4);
     }
 
     #[test]
@@ -344,7 +349,7 @@ mod tests {
         group.handle_join(member(2));
         let points: Vec<_> = group.poll_assigned(2).into_iter().map(|(_, point)| point).collect();
         assert_eq!(points, [None, Some((7, "map".into()))]);
-        assert_eq!(group.poll_positions(2).map(|(_, next)| *next).collect::<Vec<_>>(), [0, 7]);
+        assert_eq!(group.poll_positions(2, 0).map(|(_, next)| *next).collect::<Vec<_>>(), [0, 7]);
     }
 
     #[test]

@@ -106,14 +106,14 @@ impl Shared {
     }
 
     /// Hands this over; `false` if nobody wants it any more.
-    fn hand_over(&self, work: Work) -> bool {
+    fn hand_over(&self, work: &mut Work) -> bool {
         if self.side.is_gone() {
             return false;
         }
         if !work.assigned.is_empty() {
-            self.events.assigned(work.assigned);
+            self.events.assigned(std::mem::take(&mut work.assigned));
         }
-        for record in work.records {
+        for record in work.records.drain(..) {
             if self.side.is_gone() {
                 return false;
             }
@@ -152,12 +152,13 @@ async fn read(shared: Arc<Shared>) {
     let (broker, id, wake) = (&shared.side.broker, shared.side.id, &shared.side.wake);
     let mut full: Option<BoxFuture<'static, ()>> = None;
     let mut releasing: Option<BoxFuture<'static, Released>> = None;
-    let mut turn = 0_usize;
+    let (mut turn, mut work) = (0_usize, Work::default());
     loop {
-        let mut work = broker.work(id, shared.places(), full.is_none(), releasing.is_none(), turn);
+        let (hungry, free) = (full.is_none(), releasing.is_none());
+        broker.work(id, shared.places(), hungry, free, turn, &mut work);
         let idle = work.is_empty();
         let (revoked, batch) = (std::mem::take(&mut work.revoked), !work.records.is_empty());
-        if !shared.hand_over(work) {
+        if !shared.hand_over(&mut work) {
             return;
         }
         if !revoked.is_empty() {

@@ -117,11 +117,11 @@ impl Side {
         self.services.read().iter().map(|(index, service)| (*index, service.clone())).collect()
     }
 
-    /// The replies topics that this side reads, and which partition of each.
-    pub(super) fn followed(&self) -> Vec<(TopicRef, u32)> {
+    /// Adds the replies topics that this side reads, and which partition of each.
+    pub(super) fn followed(&self, followed: &mut Vec<(TopicRef, u32)>) {
         let services = self.services.read();
-        let followed = |s: &Service| s.reply_partition.map(|partition| (s.replies, partition));
-        services.values().filter_map(followed).collect()
+        let reads = |s: &Service| s.reply_partition.map(|partition| (s.replies, partition));
+        followed.extend(services.values().filter_map(reads));
     }
 
     /// Finds or creates a service's topics, and with a seed begins to read one reply partition.
