@@ -12,6 +12,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use foldhash::{HashMap, HashMapExt};
+use smallvec::SmallVec;
 
 use crate::{
     ids::InstanceId,
@@ -21,7 +22,7 @@ use crate::{
     wire::{
         MAX_PACKET_CALLS,
         coding::WireError,
-        packet::{Header, Route},
+        packet::{Header, Routes},
     },
 };
 
@@ -67,20 +68,24 @@ pub struct Transmit {
     pub payload: Vec<u8>,
 }
 
+/// What the owner remembers for the frames of a packet. A call alone has its packets alone, and
+/// needs no list for them.
+pub type Cookies<C> = SmallVec<[C; 1]>;
+
 /// What a delivery report meant for the frames of its packet.
 #[derive(Debug)]
 pub enum Report<C> {
     /// They are stored.
     Stored {
         /// The frames' cookies.
-        cookies: Vec<C>,
+        cookies: Cookies<C>,
         /// When the packet was handed to the transport.
         sent: Time,
     },
     /// They are given up.
     Failed {
         /// The frames' cookies.
-        cookies: Vec<C>,
+        cookies: Cookies<C>,
         /// Why.
         status: Status,
     },
@@ -95,8 +100,9 @@ pub enum Report<C> {
 #[derive(Debug)]
 pub struct Outbox<C> {
     max_packet: usize,
-    /// Of the next packet, whatever its lane: sequences are drawn from one counter for all. Within
-    /// a lane they ascend with gaps, so a lane that was forgotten goes on where a reader expects it.
+    /// Of the next packet, whatever its lane: sequences are drawn from one counter for all lanes.
+    /// Within a lane they ascend with gaps, so a lane that was forgotten goes on where a reader
+    /// expects it.
     header: Header,
     next_token: u64,
     lanes: HashMap<LaneKey, Lane<C>>,
@@ -137,7 +143,7 @@ impl Note {
 struct Packet<C> {
     payload: Vec<u8>,
     frames: usize,
-    cookies: Vec<C>,
+    cookies: Cookies<C>,
     give_up: Time,
 }
 
@@ -145,14 +151,14 @@ struct Packet<C> {
 struct Flight<C> {
     lane: LaneKey,
     frames: usize,
-    cookies: Vec<C>,
+    cookies: Cookies<C>,
     give_up: Time,
     sent: Time,
 }
 
 impl<C> Default for Packet<C> {
     fn default() -> Self {
-        Self { payload: Vec::new(), frames: 0, cookies: Vec::new(), give_up: Time::default() }
+        Self { payload: Vec::new(), frames: 0, cookies: Cookies::new(), give_up: Time::default() }
     }
 }
 
@@ -166,7 +172,7 @@ impl<C> Default for Lane<C> {
 impl<C> Outbox<C> {
     /// An outbox of the instance `me`, whose packets hold at most `max_packet` bytes and name
     /// `reply_to` as the way back.
-    pub fn new(me: InstanceId, max_packet: usize, reply_to: Vec<Route>) -> Self {
+    pub fn new(me: InstanceId, max_packet: usize, reply_to: Routes) -> Self {
         Self {
             max_packet,
             header: Header { sender: me, destination: InstanceId::ANY, sequence: 0, reply_to },
@@ -222,7 +228,9 @@ impl<C> Outbox<C> {
         }
         let packet = &mut lane.gathering;
         packet.frames += 1;
-        packet.cookies.extend(cookie);
+        if let Some(cookie) = cookie {
+            packet.cookies.push(cookie);
+        }
         packet.give_up = packet.give_up.max(give_up);
         if packet.payload.len() >= FULL_BYTES || packet.frames >= MAX_PACKET_CALLS {
             lane.full.push_back(std::mem::take(packet));
@@ -288,7 +296,7 @@ impl<C> Outbox<C> {
         transmit: Transmit,
         rejected: Rejected,
         now: Time,
-    ) -> Option<(Vec<C>, Status)> {
+    ) -> Option<(Cookies<C>, Status)> {
         let flight = self.in_flight.remove(&transmit.token)?;
         self.land(flight.lane);
         match rejected {

@@ -26,7 +26,7 @@ use krpc_core::{
     wire::{
         coding::Reader,
         frame::{Announce, Cancel, Frame, FrameKind, Outcome, Reply, Request},
-        packet::{Header, Route},
+        packet::{Header, Route, Routes},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -108,12 +108,12 @@ struct Golden {
 }
 
 fn from_client(sequence: u64) -> Header {
-    let reply_to = vec![Route::Partition(5)];
+    let reply_to = vec![Route::Partition(5)].into();
     Header { sender: CLIENT, destination: InstanceId::ANY, sequence, reply_to }
 }
 
 fn from_server(sequence: u64) -> Header {
-    Header { sender: SERVER, destination: CLIENT, sequence, reply_to: Vec::new() }
+    Header { sender: SERVER, destination: CLIENT, sequence, reply_to: Routes::new() }
 }
 
 fn request() -> Request<'static> {
@@ -161,7 +161,7 @@ fn goldens() -> Vec<Golden> {
         metadata: Cow::Owned(metadata(&[("cost", "12")])),
         outcome: Outcome::Status(details),
     });
-    let routes = vec![Route::Partition(0), Route::Partition(u32::MAX)];
+    let routes = vec![Route::Partition(0), Route::Partition(u32::MAX)].into();
     let to_all = Header { destination: InstanceId::ANY, ..from_server(u64::MAX) };
     let golden = |name, header, frames| Golden { name, header, frames };
     vec![
@@ -242,7 +242,7 @@ fn values_are_written_and_read_as_ever() {
 /// of an unknown tag, a frame of an unknown kind, hints in the flags, a repeated metadata key.
 #[test]
 fn what_may_come_later_is_read_today() {
-    let mut bytes = written(&Header { reply_to: Vec::new(), ..from_client(1) }, &[]);
+    let mut bytes = written(&Header { reply_to: Routes::new(), ..from_client(1) }, &[]);
     bytes.pop();
     bytes.extend_from_slice(&[2, 0x60, 3, 1, 2, 3, 1, 1, 9]);
     bytes.extend_from_slice(&[0x70, 4, 0xde, 0xad, 0xbe, 0xef]);
@@ -253,7 +253,7 @@ fn what_may_come_later_is_read_today() {
 
     let mut inbox = Inbox::new(SERVER);
     let packet = inbox.open(PartitionId { service: 0, partition: 0 }, &golden).unwrap();
-    assert_eq!(packet.header.reply_to, [Route::Partition(9)]);
+    assert_eq!(packet.header.reply_to[..], [Route::Partition(9)]);
     let frames: Vec<_> = packet.frames().map(Result::unwrap).collect();
     assert_eq!(frames[0], Frame::Unknown(FrameKind(0x70)));
     let expected = Frame::Request(Request {

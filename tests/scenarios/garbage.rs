@@ -9,7 +9,7 @@ use krpc_core::{
     transport::Topic,
     wire::{
         frame::{Cancel, Frame, Outcome, Reply as ReplyFrame, Request},
-        packet::{Header, Route},
+        packet::{Header, Route, Routes},
     },
 };
 use tokio::task::JoinSet;
@@ -204,7 +204,7 @@ impl Garbage {
         // From 1,000 on the number takes as many bytes for each packet.
         self.sequence += 1;
         let sequence = 1_000 + self.sequence;
-        let reply_to = if self.is_calls { vec![Route::Partition(0)] } else { Vec::new() };
+        let reply_to = if self.is_calls { vec![Route::Partition(0)].into() } else { Routes::new() };
         let mut out = Vec::new();
         Header { sender: self.sender, destination, sequence, reply_to }.encode(&mut out);
         frames(&mut out);

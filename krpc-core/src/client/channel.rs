@@ -16,6 +16,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -304,7 +305,7 @@ impl ServiceChannel {
         flush(&mut *machine, &**transport, self.index, now);
         self.alarm.set(machine.next_timeout());
         // Woken outside the lock: a waker may run anything.
-        let wakers: Vec<_> = std::iter::from_fn(|| machine.poll_wake()).collect();
+        let wakers: SmallVec<[_; 1]> = std::iter::from_fn(|| machine.poll_wake()).collect();
         drop(machine);
         wakers.into_iter().for_each(Waker::wake);
         Some(result)

@@ -9,6 +9,7 @@
 use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
 use super::{
     balance::Balance,
@@ -19,7 +20,7 @@ use crate::{
     ids::{CallId, InstanceId},
     inbox::{DropCause, DropCounts, Inbox},
     metadata::Metadata,
-    outbox::{LaneKey, Outbox, Report, Transmit},
+    outbox::{Cookies, LaneKey, Outbox, Report, Transmit},
     status::{Code, Status},
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Target, Topic, Topology},
@@ -83,7 +84,7 @@ pub struct ClientMachine<W> {
 impl<W> ClientMachine<W> {
     /// A machine with nothing in flight.
     pub fn new(setup: ClientSetup) -> Self {
-        let reply_to = vec![Route::Partition(setup.reply_partition)];
+        let reply_to = smallvec![Route::Partition(setup.reply_partition)];
         Self {
             outbox: Outbox::new(setup.me, setup.max_packet_bytes, reply_to),
             inbox: Inbox::new(setup.me),
@@ -329,7 +330,7 @@ impl<W> ClientMachine<W> {
         }
     }
 
-    fn fail(&mut self, calls: Vec<CallId>, status: &Status, now: Time) {
+    fn fail(&mut self, calls: Cookies<CallId>, status: &Status, now: Time) {
         for id in calls {
             if let Some(call) = self.end(id, status.clone(), now) {
                 self.balance.abandoned(call.partition, false);

@@ -42,7 +42,7 @@ fn cancel(call: u64) -> Frame<'static> {
 
 fn packet(destination: InstanceId, sequence: u64, frames: &[Frame<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
-    let reply_to = vec![Route::Partition(0)];
+    let reply_to = vec![Route::Partition(0)].into();
     Header { sender: PEER, destination, sequence, reply_to }.encode(&mut out);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     out

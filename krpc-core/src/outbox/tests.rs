@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use smallvec::smallvec;
+
 use super::*;
 use crate::{
     status::Code,
     transport::Topic,
-    wire::{MAX_PACKET_BYTES, coding::Reader},
+    wire::{MAX_PACKET_BYTES, coding::Reader, packet::Route},
 };
 
 const ME: InstanceId = InstanceId::from_bytes([1; 16]);
@@ -20,7 +22,7 @@ const fn lane(partition: u32) -> LaneKey {
 }
 
 fn outbox(max_packet: usize) -> Outbox<u8> {
-    Outbox::new(ME, max_packet, vec![Route::Partition(0)])
+    Outbox::new(ME, max_packet, smallvec![Route::Partition(0)])
 }
 
 /// Adds a frame of this many bytes, each of them its cookie.
@@ -45,7 +47,7 @@ fn push(outbox: &mut Outbox<u8>, cookie: u8) {
 fn open(transmit: &Transmit) -> (u64, Vec<u8>) {
     let mut reader = Reader::new(&transmit.payload);
     let header = Header::decode(&mut reader).unwrap();
-    assert_eq!((header.sender, header.reply_to), (ME, vec![Route::Partition(0)]));
+    assert_eq!((header.sender, header.reply_to), (ME, smallvec![Route::Partition(0)]));
     (header.sequence, reader.rest().to_vec())
 }
 
@@ -63,7 +65,7 @@ fn fly_two(outbox: &mut Outbox<u8>) -> [u64; 2] {
 
 fn stored(outbox: &mut Outbox<u8>, token: u64) -> Vec<u8> {
     match outbox.handle_delivered(token, Ok(()), NOW) {
-        Report::Stored { cookies, .. } => cookies,
+        Report::Stored { cookies, .. } => cookies.into_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -187,7 +189,7 @@ fn a_failed_packet_is_sent_again_as_it_was_until_it_is_given_up() {
     let failed = Err((unavailable(), second.payload.as_slice()));
     match outbox.handle_delivered(second.token, failed, GIVE_UP) {
         Report::Failed { cookies, status } => {
-            assert_eq!((cookies, status.code()), (vec![1], Code::Unavailable));
+            assert_eq!((cookies, status.code()), (smallvec![1], Code::Unavailable));
         }
         other => panic!("{other:?}"),
     }
@@ -201,12 +203,12 @@ fn a_packet_that_can_never_be_sent_is_given_up_at_once() {
     let transmit = outbox.poll_transmit(NOW).unwrap();
     let failed = Err((unavailable().with_retryable(false), transmit.payload.as_slice()));
     let report = outbox.handle_delivered(transmit.token, failed, NOW);
-    assert!(matches!(report, Report::Failed { cookies, .. } if cookies == [1]));
+    assert!(matches!(report, Report::Failed { cookies, .. } if cookies[..] == [1]));
     push(&mut outbox, 2);
     let transmit = outbox.poll_transmit(NOW).unwrap();
     let closed = Rejected::Failed(unavailable());
     let (cookies, _) = outbox.handle_rejected(transmit, closed, NOW).unwrap();
-    assert_eq!((cookies, outbox.is_idle()), (vec![2], true));
+    assert_eq!((cookies, outbox.is_idle()), (smallvec![2], true));
 }
 
 #[test]

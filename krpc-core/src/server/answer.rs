@@ -4,6 +4,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use smallvec::smallvec;
+
 use super::{intake::Origin, machine::ServerMachine};
 use crate::{
     ids::InstanceId,
@@ -75,7 +77,7 @@ impl<K: Clone> ServerMachine<K> {
         match pushed.map(|note| note.is_due(self.epoch, now, ANNOUNCE_INTERVAL)) {
             Ok(true) => self.announce(lane, now),
             Ok(false) => {}
-            Err(_) => self.give_up(vec![position]),
+            Err(_) => self.give_up(smallvec![position]),
         }
     }
 

@@ -122,6 +122,8 @@ pub(crate) struct Shared {
     commits: Arc<Notify>,
     /// Whether the commit loop was told already.
     commit_due: AtomicBool,
+    /// Where the next calls are put: empty, and kept for its room.
+    calls: Mutex<Vec<Dispatch<Context>>>,
     batch: Arc<Batch>,
     pace: Pace,
     hello: Hello,
@@ -221,6 +223,7 @@ fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
 impl Shared {
     fn new(shared: Weak<Self>, services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
         Self {
+            calls: Mutex::default(),
             batch: Batch::new(shared),
             me: fresh_instance(),
             pace: Pace::new(options.first_poll),
@@ -314,14 +317,15 @@ impl Shared {
 
     /// Drives the machine with an event, and runs every call that may run then.
     pub(super) fn step(self: &Arc<Self>, event: impl FnOnce(&mut ServerMachine<Context>, Time)) {
-        let mut calls = Vec::new();
+        let mut calls = std::mem::take(&mut *self.calls.lock());
         self.with(|machine, now| {
             event(machine, now);
             self.next_calls(machine, now, &mut calls);
         });
         if !calls.is_empty() {
-            self.run(calls);
+            self.run(&mut calls);
         }
+        *self.calls.lock() = calls;
     }
 
     /// Runs every call that may run now.
@@ -331,7 +335,7 @@ impl Shared {
 
     /// Runs these calls, and then whatever may run after them. The machine gets their answers
     /// together, but no later than a handler may take.
-    fn run(self: &Arc<Self>, mut calls: Vec<Dispatch<Context>>) {
+    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>) {
         // Handlers may start tasks and timers at their first poll already.
         let _entered = self.runtime.enter();
         let batch = &self.batch;
@@ -359,7 +363,7 @@ impl Shared {
             }
             self.with(|machine, now| {
                 batch.finish(machine, now);
-                self.next_calls(machine, now, &mut calls);
+                self.next_calls(machine, now, calls);
                 began = now;
             });
         }

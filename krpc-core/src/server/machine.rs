@@ -21,12 +21,12 @@ use crate::{
     ids::{CallId, InstanceId, PartitionId, Position},
     inbox::{DropCause, DropCounts, Inbox},
     metadata::Metadata,
-    outbox::{Outbox, Report, Transmit},
+    outbox::{Cookies, Outbox, Report, Transmit},
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Topology},
     wire::{
         frame::{Frame, Outcome},
-        packet::Route,
+        packet::{Route, Routes},
     },
 };
 
@@ -102,7 +102,7 @@ impl<K: Clone> ServerMachine<K> {
             inbox: Inbox::new(me),
             ledger: Ledger::new(),
             intake: Intake::new(limit),
-            outbox: Outbox::new(me, max_packet_bytes, Vec::new()),
+            outbox: Outbox::new(me, max_packet_bytes, Routes::new()),
             clock: BrokerClock::default(),
             epoch: 0,
             releasing: HashMap::new(),
@@ -452,7 +452,7 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    fn finish_all(&mut self, positions: Vec<Position>) {
+    fn finish_all(&mut self, positions: Cookies<Position>) {
         for position in positions {
             self.ledger.finish(position);
         }
@@ -460,7 +460,7 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Replies that nobody will get: their callers have met their deadlines, so the calls are
     /// finished all the same, or their partitions would never go on.
-    pub(super) fn give_up(&mut self, positions: Vec<Position>) {
+    pub(super) fn give_up(&mut self, positions: Cookies<Position>) {
         self.counts.undeliverable += u64::try_from(positions.len()).unwrap_or(u64::MAX);
         self.finish_all(positions);
     }

@@ -10,6 +10,8 @@
 //! Destination and sender stand at fixed places, so that a packet for somebody else is told by
 //! [`Addresses::peek`] without reading further.
 
+use smallvec::SmallVec;
+
 use super::{
     MAGIC, MAX_ROUTE_BYTES, MAX_ROUTES, VERSION,
     coding::{Reader, WireError, put_u32, put_varint, varint_len},
@@ -27,8 +29,11 @@ pub struct Header {
     /// ascends with gaps. For dropping duplicates.
     pub sequence: u64,
     /// Where replies to this packet's calls may be sent, best first; empty in replies.
-    pub reply_to: Vec<Route>,
+    pub reply_to: Routes,
 }
+
+/// Ways back. As a rule there is one, which needs no list.
+pub type Routes = SmallVec<[Route; 1]>;
 
 /// A way by which a reply reaches a client. Unknown ways are skipped by readers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -101,7 +106,7 @@ impl Header {
         if count > MAX_ROUTES {
             return Err(WireError::TooMany { what: "routes", count, max: MAX_ROUTES });
         }
-        let mut reply_to = Vec::new();
+        let mut reply_to = Routes::new();
         for _ in 0..count {
             let tag = reader.u8()?;
             let mut body = Reader::new(reader.prefixed("route", MAX_ROUTE_BYTES)?);

@@ -5,7 +5,11 @@
 use super::*;
 use crate::{
     ids::PartitionId,
-    wire::{MAX_PACKET_BYTES, frame::Announce, packet::Header},
+    wire::{
+        MAX_PACKET_BYTES,
+        frame::Announce,
+        packet::{Header, Routes},
+    },
 };
 
 const ME: InstanceId = InstanceId::from_bytes([1; 16]);
@@ -54,7 +58,7 @@ fn reply(call: CallId) -> Frame<'static> {
 fn arrive(machine: &mut Machine, destination: InstanceId, offset: i64, frames: &[Frame<'_>]) {
     let sequence = u64::try_from(offset).unwrap();
     let mut out = Vec::new();
-    Header { sender: SERVER, destination, sequence, reply_to: Vec::new() }.encode(&mut out);
+    Header { sender: SERVER, destination, sequence, reply_to: Routes::new() }.encode(&mut out);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let partition = PartitionId { service: 0, partition: 0 };
     let payload = Bytes::from(out);

@@ -77,7 +77,7 @@ fn record(partition: PartitionId, offset: i64, frames: &[Frame<'_>]) -> Record {
 
 fn header(offset: i64) -> Vec<u8> {
     let sequence = u64::try_from(offset).unwrap();
-    let reply_to = vec![Route::Partition(0)];
+    let reply_to = vec![Route::Partition(0)].into();
     let mut out = Vec::new();
     Header { sender: CALLER, destination: InstanceId::ANY, sequence, reply_to }.encode(&mut out);
     out

@@ -12,7 +12,7 @@ fn id(byte: u8) -> InstanceId {
 }
 
 fn header() -> Header {
-    let reply_to = vec![Route::Partition(300)];
+    let reply_to = vec![Route::Partition(300)].into();
     Header { sender: id(1), destination: id(2), sequence: 7, reply_to }
 }
 
@@ -60,12 +60,12 @@ fn addresses_are_seen_whatever_the_flags() {
 
 #[test]
 fn unknown_routes_are_skipped_and_known_ones_are_exact() {
-    let mut out = bytes(&Header { reply_to: Vec::new(), ..header() });
+    let mut out = bytes(&Header { reply_to: Routes::new(), ..header() });
     let count = out.pop();
     assert_eq!(count, Some(0));
     let before = out.clone();
     out.extend_from_slice(&[3, 0x7f, 2, 9, 9, TAG_PARTITION, 1, 4, 0x60, 0]);
-    assert_eq!(decode(&out).unwrap().reply_to, [Route::Partition(4)]);
+    assert_eq!(decode(&out).unwrap().reply_to[..], [Route::Partition(4)]);
 
     let routes = |tail: &[u8]| decode(&[&before, tail].concat());
     let left = routes(&[1, TAG_PARTITION, 2, 4, 0]);
@@ -80,11 +80,11 @@ fn unknown_routes_are_skipped_and_known_ones_are_exact() {
 
 #[test]
 fn the_longest_header_is_as_long_as_said_and_the_best_routes_stay() {
-    let reply_to: Vec<_> = (0..20).map(|n| Route::Partition(u32::MAX - n)).collect();
+    let reply_to: Routes = (0..20).map(|n| Route::Partition(u32::MAX - n)).collect();
     let long = Header { sequence: u64::MAX, reply_to: reply_to.clone(), ..header() };
     let out = bytes(&long);
     assert_eq!(out.len(), Header::max_len());
-    assert_eq!(decode(&out).unwrap().reply_to, reply_to[..MAX_ROUTES]);
+    assert_eq!(decode(&out).unwrap().reply_to[..], reply_to[..MAX_ROUTES]);
 }
 
 fn any_header() -> impl Strategy<Value = Header> {
@@ -95,7 +95,7 @@ fn any_header() -> impl Strategy<Value = Header> {
             sender: InstanceId::from_bytes(sender),
             destination: InstanceId::from_bytes(destination),
             sequence,
-            reply_to,
+            reply_to: reply_to.into(),
         })
 }
 
