@@ -22,9 +22,11 @@ pub(crate) struct Figure {
 }
 
 /// What the client's process reports: a figure that does not know its names yet.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) calls: u64,
+    /// Calls of the open loop that were sent late, as too many others were not answered.
+    pub(crate) held: u64,
     pub(crate) calls_per_s: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,

@@ -26,7 +26,10 @@ use crate::{
 /// What is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub(crate) struct Load {
-    /// Clients, each with a connection of its own.
+    /// Connections.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) connections: usize,
+    /// Clients that share each connection, in the way that the system's documentation advises.
     #[arg(long, default_value_t = 1)]
     pub(crate) clients: usize,
     /// Calls in flight of each client.
@@ -54,8 +57,14 @@ pub(crate) struct Times {
     pub(crate) measure_ms: u64,
 }
 
+impl Times {
+    pub(crate) const fn is_nothing(self) -> bool {
+        self.warm_ms + self.measure_ms == 0
+    }
+}
+
 /// A client of one system. It is cloned for each caller.
-pub(crate) trait Caller: Clone + Send + 'static {
+pub(crate) trait Caller: Clone + Send + Sync + 'static {
     /// A value as the system gives it back.
     type Answer: AsRef<[u8]> + Send;
 
@@ -146,11 +155,13 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    pub(crate) fn measured(&self, latency: Summary) -> Result<Measured> {
-        ensure!(latency.calls > 0, "no call was answered");
-        let calls = latency.calls as f64;
+    /// With what was answered within it.
+    pub(crate) fn measured(&self, answered: u64, latency: Summary) -> Result<Measured> {
+        ensure!(answered > 0, "no call was answered");
+        let calls = answered as f64;
         Ok(Measured {
-            calls: latency.calls,
+            calls: answered,
+            held: 0,
             calls_per_s: calls / self.elapsed.as_secs_f64(),
             p50_us: latency.p50_us,
             p99_us: latency.p99_us,
@@ -159,6 +170,16 @@ impl Interval {
             rss_mib: self.peak_mib,
         })
     }
+}
+
+/// One call of each client, so that nothing has to be opened later.
+pub(crate) async fn greet<C: Caller>(clients: &[C]) -> Result<()> {
+    let values = Values::new(8);
+    for (number, client) in (0..).zip(clients) {
+        let answer = client.echo(values.of(number)).await.context("the first call failed")?;
+        values.check(number, answer.as_ref())?;
+    }
+    Ok(())
 }
 
 /// Keeps `load.in_flight` calls of each client in flight.
@@ -197,7 +218,8 @@ pub(crate) async fn closed<C: Caller>(
         ended.context("a caller panicked")??;
     }
     let interval = interval.join().map_err(|_| anyhow::anyhow!("the clock panicked"))??;
-    interval.measured(recorder.summary())
+    let latency = recorder.summary();
+    interval.measured(latency.calls, latency)
 }
 
 #[cfg(test)]
@@ -223,11 +245,12 @@ mod tests {
         }
     }
 
-    const LOAD: Load = Load { clients: 1, in_flight: 3, size: 16 };
+    const LOAD: Load = Load { connections: 1, clients: 1, in_flight: 3, size: 16 };
     const TIMES: Times = Times { warm_ms: 1, measure_ms: 20 };
 
     #[tokio::test]
     async fn calls_are_counted_and_answers_checked() {
+        greet(&[Here { wrong: false }]).await.unwrap();
         let measured = closed(vec![Here { wrong: false }], LOAD, TIMES, &[]).await.unwrap();
         assert!(measured.calls > 0 && measured.calls_per_s > 0.0 && measured.rss_mib > 0.0);
         assert!(measured.p50_us <= measured.p99_us && measured.p99_us <= measured.p999_us);

@@ -8,11 +8,14 @@ mod bench;
 mod cases;
 mod figure;
 mod load;
+mod open;
+mod plan;
 mod plot;
 mod process;
 mod record;
 mod report;
 mod run;
+mod special;
 mod systems;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +40,11 @@ enum Command {
     Serve(systems::Serve),
     /// Calls servers of one system; prints `measured` and what it measured.
     Drive(systems::Drive),
+    /// Makes calls of kRPC while no server is up; prints `queued`, and `drained` when all are
+    /// answered.
+    Queue(special::backlog::Queue),
+    /// Makes one call of kRPC, prints `idle` and does nothing until the process is ended.
+    Idle(special::idle::Idle),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,6 +54,8 @@ fn main() -> anyhow::Result<()> {
         Command::Report(again) => again.run(),
         Command::Serve(serve) => serve.run(),
         Command::Drive(drive) => drive.run(),
+        Command::Queue(queue) => queue.run(),
+        Command::Idle(idle) => idle.run(),
     }
 }
 
@@ -58,6 +68,7 @@ mod tests {
     use super::*;
     use crate::{
         load::{Load, Times},
+        special::{backlog::Queue, idle::Idle},
         systems::{Drive, Serve, System},
     };
 
@@ -69,19 +80,34 @@ mod tests {
     #[test]
     fn processes_get_what_they_are_started_with() {
         let brokers = "a:1,b:2".to_owned();
-        let serve = Serve { system: System::Krpc, brokers, index: 1, delay_us: 2, concurrency: 3 };
+        let serve = Serve {
+            system: System::Krpc,
+            brokers: brokers.clone(),
+            index: 1,
+            delay_us: 2,
+            concurrency: 3,
+            replication: 4,
+        };
         let drive = Drive {
             system: System::Tonic,
             at: vec!["a:1".to_owned(), "b:2".to_owned()],
             servers: vec![1, 2],
-            load: Load { clients: 3, in_flight: 4, size: 8 },
+            load: Load { connections: 2, clients: 3, in_flight: 4, size: 8 },
             times: Times { warm_ms: 5, measure_ms: 6 },
+            rate: 0,
+            once: false,
         };
-        for args in [serve.args(), drive.args()] {
+        let open = Drive { rate: 7, ..drive.clone() };
+        let once = Drive { once: true, ..drive.clone() };
+        let queue = Queue { brokers: brokers.clone(), calls: 8 };
+        let all = [serve.args(), drive.args(), open.args(), once.args(), queue.args()];
+        for args in all.into_iter().chain([Idle { brokers }.args()]) {
             let words = ["krpc-bench".to_owned()].into_iter().chain(args.clone());
             let again = match Cli::try_parse_from(words).unwrap().command {
                 Some(Command::Serve(serve)) => serve.args(),
                 Some(Command::Drive(drive)) => drive.args(),
+                Some(Command::Queue(queue)) => queue.args(),
+                Some(Command::Idle(idle)) => idle.args(),
                 other => panic!("{other:?}"),
             };
             assert_eq!(again, args);

@@ -111,8 +111,8 @@ const PLOTS: [Plot; 5] = [
     },
     Plot {
         file: "clients.svg",
-        title: "Calls per second by clients, 16 calls in flight each",
-        x: "clients",
+        title: "Calls per second by clients of one connection, 16 calls in flight each",
+        x: "clients that share a connection",
         y: "calls/s",
         cases: &[
             ("clients-1x16", 1.0, "1", 1.0),
@@ -125,7 +125,7 @@ const PLOTS: [Plot; 5] = [
     Plot {
         file: "open-loop.svg",
         title: "Latency at a fixed rate, p50 solid, p99 dashed",
-        x: "calls/s, of the system's own peak",
+        x: "calls/s, of the system's own rate with 1,024 in flight",
         y: "latency, from when a call is due",
         cases: &[
             ("open-10", 10.0, "10 %", 1.0),

@@ -16,7 +16,7 @@ pub(crate) use table::table;
 use crate::figure::Figure;
 
 /// Cases as they are written, and what they are called in the tables.
-const CASES: [(&str, &str); 20] = [
+const CASES: [(&str, &str); 23] = [
     ("one", "one at a time"),
     ("128", "128 in flight"),
     ("1024", "1,024 in flight"),
@@ -27,6 +27,8 @@ const CASES: [(&str, &str); 20] = [
     ("clients-1x16", "1 client × 16"),
     ("clients-16x16", "16 clients × 16"),
     ("clients-64x16", "64 clients × 16"),
+    ("channels-16x16", "16 connections × 16"),
+    ("channels-64x16", "64 connections × 16"),
     ("servers-2", "2 servers"),
     ("servers-4", "4 servers"),
     ("open-10", "open loop, 10 % of peak"),
@@ -34,7 +36,8 @@ const CASES: [(&str, &str); 20] = [
     ("open-80", "open loop, 80 % of peak"),
     ("backlog", "backlog"),
     ("slow-fast", "slow and fast server"),
-    ("cluster", "three brokers"),
+    ("cluster-one", "3 brokers, one at a time"),
+    ("cluster-1024", "3 brokers, 1,024 in flight"),
     ("cold", "connect → first reply"),
     ("idle", "idle"),
 ];

@@ -2,25 +2,19 @@
 //!
 //! Systems take turns within a case and a round, so that a drift of the machine hits all alike.
 
-use std::{fs, path::PathBuf};
+use std::{collections::HashMap, fs, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    bench::Bench,
-    cases::{CASES, Case, SMOKE},
-    figure::Figure,
-    load::Times,
-    plot, report,
-    systems::System,
+    bench::{Bench, Servers},
+    cases::{AT_PEAK, Case, Kind, PEAK},
+    figure::{Figure, Measured},
+    plan::Plan,
+    plot, report, special,
+    systems::{ALL, Drive, System},
 };
-
-const FULL: Times = Times { warm_ms: 1_000, measure_ms: 2_000 };
-const QUICK: Times = Times { warm_ms: 400, measure_ms: 800 };
-const BRIEF: Times = Times { warm_ms: 50, measure_ms: 300 };
-
-const ALL: [System; 4] = [System::Raw, System::Krpc, System::Tarpc, System::Tonic];
 
 /// What to run.
 #[derive(Clone, Debug, Args)]
@@ -45,76 +39,125 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn systems(&self) -> Vec<System> {
-        if self.systems.is_empty() { ALL.to_vec() } else { self.systems.clone() }
-    }
-
-    fn cases(&self) -> Result<Vec<Case>> {
-        if self.smoke {
-            return Ok(vec![SMOKE]);
-        }
-        for name in &self.only {
-            let names = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
-            let known = CASES.iter().any(|case| case.name == name);
-            ensure!(known, "there is no case `{name}`, only {}", names());
-        }
-        let wanted = |case: &&Case| {
-            if self.only.is_empty() {
-                case.quick || !self.quick
-            } else {
-                self.only.iter().any(|name| name == case.name)
-            }
-        };
-        Ok(CASES.iter().filter(wanted).copied().collect())
-    }
-
-    fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(match self {
-            Self { smoke: true, .. } => 1,
-            Self { quick: true, .. } => 2,
-            _ => 5,
-        })
-    }
-
-    fn times(&self) -> Times {
-        match self {
-            Self { smoke: true, .. } => BRIEF,
-            Self { quick: true, .. } => QUICK,
-            _ => FULL,
+    fn plan(&self) -> Result<Plan> {
+        let systems = if self.systems.is_empty() { ALL.to_vec() } else { self.systems.clone() };
+        match self.smoke {
+            true => Ok(Plan::smoke(systems)),
+            false => Plan::new(self.quick, &self.only, systems, self.rounds),
         }
     }
 
     pub(crate) fn run(&self) -> Result<()> {
-        let (cases, systems, times) = (self.cases()?, self.systems(), self.times());
-        let bench = Bench::start(!self.smoke)?;
-        if !self.smoke {
-            bench.warm_up(&systems, self.quick)?;
-        }
-        let mut figures = Vec::new();
-        for round in 1..=self.rounds() {
-            for case in &cases {
-                for &system in &systems {
-                    let measured = bench.measure(system, case, times)?;
-                    eprintln!(
-                        "round {round}: {:<14} {system:<6} {:>9.0} calls/s, p50 {:.0} µs",
-                        case.name, measured.calls_per_s, measured.p50_us
-                    );
-                    figures.push(measured.named(&system.to_string(), case.name));
+        let plan = self.plan()?;
+        let minutes = plan.estimate().as_secs_f64() / 60.0;
+        let (cases, rounds) = (plan.cases.len(), plan.rounds);
+        eprintln!("{cases} cases, up to {rounds} rounds: this takes about {minutes:.1} minutes");
+        let (mut figures, mut kafkas) = (Vec::new(), Vec::new());
+        for brokers in plan.clusters() {
+            let bench = Bench::start(brokers, !self.smoke)?;
+            if !plan.scale.warm_up.is_nothing() {
+                bench.warm_up(&plan.systems, plan.scale.warm_up)?;
+            }
+            for number in 1..=plan.rounds {
+                let mut round = Round { plan: &plan, bench: &bench, number, peaks: HashMap::new() };
+                for case in plan.cases(brokers, number) {
+                    let measured = round.case(case).with_context(|| format!("case {}", case.name));
+                    figures.extend(measured?);
                 }
             }
+            kafkas.push(bench.describe());
         }
         if self.smoke {
             println!("smoke: every system answered, and every answer was right");
             return Ok(());
         }
         println!(
-            "{}; medians of {} rounds, each of {} ms after {} ms\n",
-            bench.describe(),
-            self.rounds(),
-            times.measure_ms,
-            times.warm_ms
+            "{}; medians of up to {rounds} rounds, each of {} ms after {} ms\n",
+            kafkas.join(" and "),
+            plan.scale.times.measure_ms,
+            plan.scale.times.warm_ms
         );
         self.output.show(&figures)
+    }
+}
+
+/// One round, and what its open loops go by.
+struct Round<'a> {
+    plan: &'a Plan,
+    bench: &'a Bench,
+    number: usize,
+    peaks: HashMap<System, f64>,
+}
+
+impl Round<'_> {
+    /// Measures a case with each system and tells of it.
+    fn case(&mut self, case: &Case) -> Result<Vec<Figure>> {
+        let scale = self.plan.scale;
+        let special = matches!(case.kind, Kind::Backlog | Kind::SlowFast | Kind::Idle);
+        if special && !self.plan.systems.contains(&System::Krpc) {
+            return Ok(Vec::new());
+        }
+        let figures = match case.kind {
+            Kind::Closed(_) | Kind::Open(_) => {
+                let systems = self.plan.systems(case.brokers);
+                return systems.map(|system| self.system(system, case)).collect();
+            }
+            Kind::Backlog => special::backlog::run(self.bench, scale.backlog, scale.times),
+            Kind::SlowFast => special::slow_fast::run(self.bench, scale.times),
+            Kind::Cold => special::cold::run(self.bench, self.plan.systems(1), scale.fresh),
+            Kind::Idle => special::idle::run(self.bench, scale.idle),
+        };
+        let figures = figures?;
+        figures.iter().for_each(|figure| self.tell(figure));
+        Ok(figures)
+    }
+
+    fn system(&mut self, system: System, case: &Case) -> Result<Figure> {
+        let measured = match case.kind {
+            Kind::Open(percent) => self.open(system, percent),
+            Kind::Closed(closed) => self.bench.measure(system, closed, self.plan.scale.times),
+            _ => unreachable!("the other kinds are not of one system"),
+        };
+        let measured = measured.with_context(|| system.to_string())?;
+        if case.name == PEAK {
+            self.peaks.insert(system, measured.calls_per_s);
+        }
+        let figure = measured.named(&system.to_string(), case.name);
+        self.tell(&figure);
+        if measured.held > 0 {
+            eprintln!("{} calls were held up, as too many were not answered", measured.held);
+        }
+        Ok(figure)
+    }
+
+    /// Calls at a share of the system's peak in this round; it is measured if it was not.
+    fn open(&mut self, system: System, percent: u64) -> Result<Measured> {
+        let (bench, times) = (self.bench, self.plan.scale.times);
+        let peak = match self.peaks.get(&system) {
+            Some(peak) => *peak,
+            None => bench.measure(system, AT_PEAK, times)?.calls_per_s,
+        };
+        self.peaks.insert(system, peak);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive rate of at most some million calls per second"
+        )]
+        let rate = (peak * percent as f64 / 100.0) as u64;
+        let servers = Servers::start(&bench.server(system), 1)?;
+        let drive = Drive { times, rate: rate.max(1), ..servers.client() };
+        let measured = servers.drive(&drive)?;
+        servers.end()?;
+        Ok(measured)
+    }
+
+    fn tell(&self, figure: &Figure) {
+        let Figure { system, case, calls_per_s, p50_us, p99_us, rss_mib, .. } = figure;
+        eprintln!(
+            "round {}: {case:<14} {system:<8} {calls_per_s:>9.0} calls/s, p50 {p50_us:.0} µs, \
+             p99 {p99_us:.0} µs, {rss_mib:.0} MiB",
+            self.number
+        );
     }
 }
 

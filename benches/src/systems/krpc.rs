@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ::krpc::prelude::*;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_bytes::ByteBuf;
 
 use super::{Drive, Ready, Serve, Work};
@@ -12,6 +12,9 @@ use crate::load::Caller;
 
 /// How long a server may wait for its partitions.
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the service is called, for its topics.
+pub(crate) const SERVICE: &str = "bench.Echo";
 
 #[::krpc::service(name = "bench.Echo")]
 trait Echo {
@@ -29,8 +32,11 @@ impl Echo for Echoing {
 
 pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     let service = EchoServer::new(Echoing(serve.work()));
-    let builder = Server::builder(&serve.brokers).concurrency(serve.concurrency).serve(service);
-    let server = builder.start().await?;
+    let mut builder = Server::builder(&serve.brokers).concurrency(serve.concurrency);
+    if serve.replication > 0 {
+        builder = builder.set("KRPC_REPLICATION", serve.replication);
+    }
+    let server = builder.serve(service).start().await?;
     let owns = async {
         while server.stats().partitions.iter().all(Vec::is_empty) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -45,6 +51,12 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
 #[derive(Clone)]
 pub(crate) struct Client(EchoClient);
 
+impl Client {
+    pub(crate) fn new(channel: &Channel) -> Self {
+        Self(EchoClient::new(channel))
+    }
+}
+
 impl Caller for Client {
     type Answer = ByteBuf;
 
@@ -55,13 +67,9 @@ impl Caller for Client {
 
 pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
-    for _ in 0..drive.load.clients {
+    for _ in 0..drive.load.connections {
         let channel = Channel::connect(drive.brokers()).await?;
-        let echo = EchoClient::new(&channel);
-        let value = ByteBuf::from(*b"first");
-        let answer = echo.echo(value.clone()).timeout(secs(30)).await?;
-        ensure!(answer == value, "the first answer is wrong");
-        clients.push(Client(echo));
+        clients.extend((0..drive.load.clients).map(|_| Client::new(&channel)));
     }
     Ok(clients)
 }

@@ -5,7 +5,11 @@ pub(crate) mod raw;
 pub(crate) mod tarpc;
 pub(crate) mod tonic;
 
-use std::{fmt, io::Write, time::Duration};
+use std::{
+    fmt,
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -14,11 +18,13 @@ use tokio::runtime::Runtime;
 
 use crate::{
     figure::Measured,
-    load::{self, Load, Times},
+    load::{self, Caller, Load, Times},
+    open,
+    process::Usage,
 };
 
 /// A system that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum System {
     /// One Kafka record each way with nothing but rdkafka: the floor.
     Raw,
@@ -29,6 +35,9 @@ pub(crate) enum System {
     /// tonic, over HTTP/2.
     Tonic,
 }
+
+/// In the order of a case.
+pub(crate) const ALL: [System; 4] = [System::Raw, System::Krpc, System::Tarpc, System::Tonic];
 
 impl System {
     /// Whether it needs a Kafka.
@@ -65,18 +74,22 @@ pub(crate) struct Serve {
     /// Handlers that run at once, where the system bounds them.
     #[arg(long, default_value_t = 16_384)]
     pub(crate) concurrency: usize,
+    /// Copies of the topics that it creates; 0 for as many as the broker likes.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) replication: u8,
 }
 
 impl Serve {
     /// The command line that gives this.
     pub(crate) fn args(&self) -> Vec<String> {
-        let Self { system, brokers, index, delay_us, concurrency } = self;
+        let Self { system, brokers, index, delay_us, concurrency, replication } = self;
         let words = ["serve".to_owned(), system.to_string()].into_iter();
         let options = [
             format!("--brokers={brokers}"),
             format!("--index={index}"),
             format!("--delay-us={delay_us}"),
             format!("--concurrency={concurrency}"),
+            format!("--replication={replication}"),
         ];
         words.chain(options).collect()
     }
@@ -144,45 +157,85 @@ pub(crate) struct Drive {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) times: Times,
+    /// The open loop: so many calls per second with one client, however many are in flight; 0 for
+    /// the closed loop.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rate: u64,
+    /// One call only, its time counted from before the connection is made.
+    #[arg(long, conflicts_with = "rate")]
+    pub(crate) once: bool,
 }
 
 impl Drive {
     /// The command line that gives this.
     pub(crate) fn args(&self) -> Vec<String> {
-        let Self { system, at, servers, load, times } = self;
+        let Self { system, at, servers, load, times, rate, once } = self;
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let words = ["drive".to_owned(), system.to_string()].into_iter();
         let options = [
             format!("--at={}", at.join(",")),
             format!("--servers={}", servers.join(",")),
+            format!("--connections={}", load.connections),
             format!("--clients={}", load.clients),
             format!("--in-flight={}", load.in_flight),
             format!("--size={}", load.size),
             format!("--warm-ms={}", times.warm_ms),
             format!("--measure-ms={}", times.measure_ms),
         ];
-        words.chain(options).collect()
+        let how = match (once, rate) {
+            (true, _) => Some("--once".to_owned()),
+            (false, 0) => None,
+            (false, rate) => Some(format!("--rate={rate}")),
+        };
+        words.chain(options).chain(how).collect()
     }
 
     /// Makes calls and tells what they cost.
     pub(crate) fn run(&self) -> Result<()> {
         let measured = match self.system {
             System::Raw => raw::drive(self)?,
-            System::Krpc => {
-                runtime()?.block_on(async { self.call(krpc::connect(self).await?).await })?
-            }
-            System::Tarpc => {
-                runtime()?.block_on(async { self.call(tarpc::connect(self).await?).await })?
-            }
-            System::Tonic => {
-                runtime()?.block_on(async { self.call(tonic::connect(self).await?).await })?
-            }
+            System::Krpc => runtime()?.block_on(self.call(krpc::connect(self)))?,
+            System::Tarpc => runtime()?.block_on(self.call(tarpc::connect(self)))?,
+            System::Tonic => runtime()?.block_on(self.call(tonic::connect(self)))?,
         };
         say("measured", &measured)
     }
 
-    async fn call<C: load::Caller>(&self, clients: Vec<C>) -> Result<Measured> {
-        load::closed(clients, self.load, self.times, &self.servers).await
+    async fn call<C: Caller>(
+        &self,
+        connect: impl Future<Output = Result<Vec<C>>>,
+    ) -> Result<Measured> {
+        let (before, started) = (Usage::of(&self.servers)?, Instant::now());
+        let clients = connect.await?;
+        load::greet(&clients).await?;
+        if self.once {
+            return self.first(started.elapsed(), before);
+        }
+        match (self.rate, clients.into_iter()) {
+            (0, clients) => {
+                load::closed(clients.collect(), self.load, self.times, &self.servers).await
+            }
+            (rate, mut clients) => {
+                let client = clients.next().context("the open loop needs a client")?;
+                let schedule = open::Schedule::new(rate, self.times);
+                open::open(client, self.load.size, schedule, &self.servers).await
+            }
+        }
+    }
+
+    /// What the first call took; `before` is what the servers had used.
+    fn first(&self, elapsed: Duration, before: Usage) -> Result<Measured> {
+        let after = Usage::of_self_and(&self.servers)?;
+        let elapsed = elapsed.as_secs_f64() * 1e6;
+        Ok(Measured {
+            calls: 1,
+            p50_us: elapsed,
+            p99_us: elapsed,
+            p999_us: elapsed,
+            cpu_us_per_call: (after.cpu - before.cpu).as_secs_f64() * 1e6,
+            rss_mib: after.peak_mib,
+            ..Measured::default()
+        })
     }
 
     /// Kafka's bootstrap string.
@@ -192,7 +245,7 @@ impl Drive {
 }
 
 /// The runtime that every asynchronous system gets: Tokio's own default.
-fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     Runtime::new().context("the runtime does not start")
 }
 

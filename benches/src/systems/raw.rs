@@ -2,7 +2,10 @@
 //!
 //! Clients and servers have a partition each, which they read by hand: no group, no commits, no
 //! deadlines, no tasks. A thread per client or server does all the work, and rdkafka's own threads
-//! do the rest.
+//! do the rest. A client here is a connection: several that share one would be one with more calls
+//! in flight.
+
+mod open;
 
 use std::{
     thread,
@@ -24,6 +27,7 @@ use super::{Drive, Ready, Serve};
 use crate::{
     figure::Measured,
     load::{Phase, Values},
+    process::Usage,
     record::Recorder,
 };
 
@@ -89,10 +93,12 @@ fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64> {
     }
 }
 
-fn create_topics(brokers: &str) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = config(brokers).create()?;
+fn create_topics(serve: &Serve) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(&serve.brokers).create()?;
+    let copies = if serve.replication == 0 { -1 } else { i32::from(serve.replication) };
     let topics = [(CALLS, CALL_PARTITIONS), (REPLIES, REPLY_PARTITIONS)].map(|(name, count)| {
-        NewTopic::new(name, count, TopicReplication::Fixed(-1)).set("max.message.bytes", LARGEST)
+        let topic = NewTopic::new(name, count, TopicReplication::Fixed(copies));
+        topic.set("max.message.bytes", LARGEST)
     });
     let results = Runtime::new()?.block_on(admin.create_topics(&topics, &AdminOptions::new()))?;
     for result in results {
@@ -122,9 +128,9 @@ fn word(bytes: &[u8]) -> Result<u64> {
     Ok(u64::from_le_bytes(*first))
 }
 
-/// Waits at most a second for a record.
+/// Waits at most a tenth of a second for a record.
 fn take<T>(consumer: &BaseConsumer, then: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
-    match consumer.poll(Duration::from_secs(1)) {
+    match consumer.poll(Duration::from_millis(100)) {
         None => Ok(None),
         // The broker is asked again by librdkafka itself.
         Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => Ok(None),
@@ -137,7 +143,7 @@ pub(crate) fn serve(serve: &Serve) -> Result<()> {
     ensure!(serve.delay_us == 0, "raw has no handlers that could sleep");
     let partition = i32::try_from(serve.index)?;
     ensure!(partition < CALL_PARTITIONS, "raw has {CALL_PARTITIONS} servers at most");
-    create_topics(&serve.brokers)?;
+    create_topics(serve)?;
     let consumer = consumer(&serve.brokers, CALLS, partition)?;
     let producer = producer(&serve.brokers)?;
     Ready::say(&serve.brokers)?;
@@ -177,7 +183,7 @@ impl<'a> Client<'a> {
         let client = i32::try_from(index)?;
         ensure!(client < REPLY_PARTITIONS, "raw has {REPLY_PARTITIONS} clients at most");
         let number = |place| (u64::from(client.unsigned_abs()) << CLIENT) | (place << PLACE);
-        let in_flight = u64::from(u16::try_from(drive.load.in_flight)?);
+        let in_flight = u64::from(u16::try_from(drive.load.clients * drive.load.in_flight)?);
         let values = Values::new(drive.load.size);
         Ok(Self {
             drive,
@@ -237,9 +243,20 @@ impl<'a> Client<'a> {
 }
 
 pub(crate) fn drive(drive: &Drive) -> Result<Measured> {
+    let (before, started) = (Usage::of(&drive.servers)?, Instant::now());
+    let clients = (0..drive.load.connections).map(|index| Client::new(drive, index));
+    let mut clients = clients.collect::<Result<Vec<_>>>()?;
+    if drive.once {
+        let client = clients.first_mut().context("one call needs a client")?;
+        client.call(0)?;
+        client.answer()?;
+        return drive.first(started.elapsed(), before);
+    }
+    if drive.rate > 0 {
+        let client = clients.first_mut().context("the open loop needs a client")?;
+        return open::drive(client);
+    }
     let (phase, recorder) = (Phase::new(), Recorder::new());
-    let clients = (0..drive.load.clients).map(|index| Client::new(drive, index));
-    let clients = clients.collect::<Result<Vec<_>>>()?;
     let interval = phase.run(drive.times, &drive.servers);
     thread::scope(|scope| {
         let threads = clients.into_iter().map(|client| {
@@ -252,5 +269,6 @@ pub(crate) fn drive(drive: &Drive) -> Result<Measured> {
         })
     })?;
     let interval = interval.join().map_err(|_| anyhow!("the clock panicked"))??;
-    interval.measured(recorder.summary())
+    let latency = recorder.summary();
+    interval.measured(latency.calls, latency)
 }

@@ -67,7 +67,7 @@ impl Caller for Client {
 
 pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
-    for _ in 0..drive.load.clients {
+    for _ in 0..drive.load.connections {
         let mut connections = Vec::new();
         for address in &drive.at {
             let stream = TcpStream::connect(address).await?;
@@ -79,7 +79,8 @@ pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
             config.pending_request_buffer = BUFFER;
             connections.push(EchoClient::new(config, transport).spawn());
         }
-        clients.push(Client(connections.into()));
+        let client = Client(connections.into());
+        clients.extend((0..drive.load.clients).map(|_| client.clone()));
     }
     Ok(clients)
 }

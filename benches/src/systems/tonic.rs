@@ -86,7 +86,7 @@ impl Caller for Client {
 
 pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
-    for _ in 0..drive.load.clients {
+    for _ in 0..drive.load.connections {
         let mut connections = Vec::new();
         for address in &drive.at {
             let channel = Endpoint::from_shared(format!("http://{address}"))?
@@ -99,7 +99,8 @@ pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
                 .await?;
             connections.push(EchoClient::new(channel).max_decoding_message_size(LARGEST));
         }
-        clients.push(Client(connections.into()));
+        let client = Client(connections.into());
+        clients.extend((0..drive.load.clients).map(|_| client.clone()));
     }
     Ok(clients)
 }
