@@ -37,6 +37,7 @@ use crate::{
     error::{SetupError, ShutdownError},
     hello::{Greeter, Hello},
     ids::{InstanceId, PartitionId},
+    outbox::GATHER,
     status::{Code, Status},
     time::Time,
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
@@ -340,9 +341,13 @@ impl Shared {
         let _entered = self.runtime.enter();
         let batch = &self.batch;
         batch.begin_run();
-        let mut began = self.clock.now();
         while !calls.is_empty() {
+            let mut began = self.clock.now();
             let mut given = began;
+            if calls.len() > 1 {
+                // Should one of them hold this thread up, the others' answers need not wait.
+                self.alarm.set(Some(began + GATHER));
+            }
             for Dispatch { place, call, cancel } in calls.drain(..) {
                 let index = call.origin.position.partition.service;
                 let responder = Responder::new(batch, place, self.pace.is_quick());
@@ -358,13 +363,13 @@ impl Shared {
                 began = now;
                 if now.saturating_since(given) > self.options.first_poll {
                     self.with(|machine, now| batch.finish(machine, now));
-                    given = now;
+                    began = self.clock.now();
+                    given = began;
                 }
             }
             self.with(|machine, now| {
                 batch.finish(machine, now);
                 self.next_calls(machine, now, calls);
-                began = now;
             });
         }
         if batch.end_run() {
@@ -389,7 +394,10 @@ impl Shared {
     }
 
     fn ring(&self) {
-        self.with(ServerMachine::handle_timeout);
+        self.with(|machine, now| {
+            self.batch.finish(machine, now);
+            machine.handle_timeout(now);
+        });
     }
 
     /// The transport is beyond repair.

@@ -101,26 +101,38 @@ pub(super) struct Pace {
     quick: Duration,
     /// Calls that are still to be given tasks of their own.
     wary: AtomicU32,
+    /// Calls among which another that is not quick counts: one alone may have been interrupted.
+    doubtful: AtomicU32,
 }
 
-/// Calls that get a task of their own after one was not quick.
+/// Calls that get a task of their own after two were not quick.
 const WARY: u32 = 1024;
+
+/// Calls between those two, at most.
+const DOUBTFUL: u32 = 256;
 
 impl Pace {
     pub(super) const fn new(quick: Duration) -> Self {
-        Self { quick, wary: AtomicU32::new(0) }
+        Self { quick, wary: AtomicU32::new(0), doubtful: AtomicU32::new(0) }
     }
 
     /// Whether the next handler may be polled here.
     pub(super) fn is_quick(&self) -> bool {
-        let one_less = |wary: u32| wary.checked_sub(1);
-        self.wary.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
+        !one_less(&self.wary)
     }
 
     /// A call held the thread for so long.
     pub(super) fn polled(&self, took: Duration) {
+        let doubted = one_less(&self.doubtful);
         if took > self.quick {
-            self.wary.store(WARY, Ordering::Relaxed);
+            let counter = if doubted { &self.wary } else { &self.doubtful };
+            counter.store(if doubted { WARY } else { DOUBTFUL }, Ordering::Relaxed);
         }
     }
+}
+
+/// Counts down; whether there was something left.
+fn one_less(counter: &AtomicU32) -> bool {
+    let one_less = |left: u32| left.checked_sub(1);
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
 }
