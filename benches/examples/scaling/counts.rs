@@ -24,7 +24,7 @@ pub(crate) const STATISTICS: &str = "250";
 /// How long it may take until each handle has told its counts again.
 const TOLD_LIMIT: Duration = Duration::from_secs(30);
 
-/// Kinds that librdkafka only counts together: heartbeats of the protocol of KIP-848 are among them.
+/// Kinds that librdkafka counts only together, such as heartbeats of KIP-848's protocol.
 const OTHERS: &str = "others";
 
 /// The newest statistics of each handle of librdkafka, by its name.
@@ -74,6 +74,8 @@ pub(crate) struct Counts {
     pub(crate) produced_bytes: i64,
     pub(crate) consumed: i64,
     pub(crate) consumed_bytes: i64,
+    /// Requests that were sent again, such as those that met a topic too new for the broker.
+    pub(crate) retries: i64,
     /// Rebalances, over all members of groups.
     pub(crate) rebalances: i64,
 }
@@ -123,6 +125,7 @@ impl Counts {
                 others -= count;
                 *self.requests.entry(kind.clone()).or_default() += count;
             }
+            self.retries += number(broker, "txretries");
             *self.requests.entry(OTHERS.to_owned()).or_default() += others;
         }
         Ok(self)
@@ -142,6 +145,7 @@ impl Sub<&Self> for Counts {
         self.produced_bytes -= before.produced_bytes;
         self.consumed -= before.consumed;
         self.consumed_bytes -= before.consumed_bytes;
+        self.retries -= before.retries;
         self.rebalances -= before.rebalances;
         self
     }
@@ -153,12 +157,14 @@ pub(crate) fn shares(counts: &Counts, by: f64) -> String {
     let kinds = counts.requests.iter().filter(|(_, count)| **count > 0);
     let kinds: Vec<_> = kinds.map(|(kind, count)| format!("{kind} {:.2}", share(*count))).collect();
     format!(
-        "{}; sent {:.0} B, received {:.0} B, records out {:.2}, in {:.2}, rebalances {:.2}",
+        "{}; sent {:.0} B, received {:.0} B, records out {:.2}, in {:.2}, \
+         retries {:.2}, rebalances {:.2}",
         kinds.join(", "),
         share(counts.sent_bytes),
         share(counts.received_bytes),
         share(counts.produced),
         share(counts.consumed),
+        share(counts.retries),
         share(counts.rebalances),
     )
 }
