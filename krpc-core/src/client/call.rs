@@ -271,7 +271,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                         return Poll::Ready(Err((*status).into()));
                     }
                     if request.client.inner.service.is_ready() {
-                        match start(&mut request, cx) {
+                        match start(&request, cx) {
                             Ok(id) => {
                                 this.state = State::InFlight(id, request.client);
                                 return Poll::Pending;
@@ -282,6 +282,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                     let service = Arc::clone(&request.client.inner.service);
                     let now = service.clock().now();
                     let deadline = request.deadline(now);
+                    request.deadline = Some(deadline);
                     if deadline <= now {
                         return Poll::Ready(Err(no_time().into()));
                     }
@@ -323,11 +324,13 @@ impl<T, E> fmt::Debug for ReplyFuture<T, E> {
 }
 
 impl Request {
-    /// Fixed when the call is first polled: opening the service counts.
-    fn deadline(&mut self, now: Time) -> Time {
-        let options = self.client.inner.service.options();
-        let timeout = self.timeout.unwrap_or(options.timeout).min(MAX_TIMEOUT);
-        *self.deadline.get_or_insert(now + timeout)
+    /// As it was fixed when the call was first polled, for opening the service counts; else from
+    /// now on.
+    fn deadline(&self, now: Time) -> Time {
+        self.deadline.unwrap_or_else(|| {
+            let options = self.client.inner.service.options();
+            now + self.timeout.unwrap_or(options.timeout).min(MAX_TIMEOUT)
+        })
     }
 }
 
@@ -348,9 +351,8 @@ fn no_time() -> Status {
     Status::new(Code::DeadlineExceeded, "no time was left to send the call")
 }
 
-fn start(request: &mut Request, cx: &TaskContext<'_>) -> Result<CallId, Status> {
-    let service = Arc::clone(&request.client.inner.service);
-    let started = service.with(|machine, now| {
+fn start(request: &Request, cx: &TaskContext<'_>) -> Result<CallId, Status> {
+    let started = request.client.inner.service.with(|machine, now| {
         let timeout = request.deadline(now).saturating_since(now);
         if timeout.is_zero() {
             return Err(no_time());
