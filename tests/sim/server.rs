@@ -96,7 +96,7 @@ impl Server {
             call_partitions: cx.plan.partitions,
             reply_partitions: cx.plan.reply_partitions,
         };
-        let machine = ServerMachine::new(me, vec![topology], limit, cx.plan.max_packet);
+        let machine = ServerMachine::new(me, vec![(topology, &[])], limit, cx.plan.max_packet);
         let port = Port::new(Proc::Server(self.index), self.life, cx);
         cx.say(|| format!("server {} is {me}, limit {limit}", self.index));
         self.up = Some(Up {

@@ -149,12 +149,13 @@ impl Server {
         let events = Arc::new(Events(Arc::downgrade(&shared)));
         let transport = endpoint.server(events)?;
         let transport = shared.transport.get_or_init(|| transport);
-        let mut topologies = Vec::new();
+        let mut topics = Vec::new();
         for (index, service) in (0..).zip(&shared.services) {
-            topologies.push(transport.open(index, service.descriptor().name).await?);
+            let descriptor = service.descriptor();
+            topics.push((transport.open(index, descriptor.name).await?, descriptor.methods));
         }
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
-        let machine = ServerMachine::new(shared.me, topologies, limit, max_packet);
+        let machine = ServerMachine::new(shared.me, topics, limit, max_packet);
         shared.machine.get_or_init(|| Mutex::new(machine));
         shared.hello.say(&*shared, endpoint.name(), shared.options.connect_timeout).await?;
         transport.join().await?;
@@ -352,7 +353,7 @@ impl Shared {
                 let index = call.origin.position.partition.service;
                 let responder = Responder::new(batch, place, self.pace.is_quick());
                 let Some(service) = self.service(index) else { continue };
-                let incoming = Incoming::new(call, service.descriptor(), cancel, responder);
+                let incoming = Incoming::new(call, cancel, responder);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
                 let _ = catch_unwind(AssertUnwindSafe(|| {

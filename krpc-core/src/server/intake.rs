@@ -16,6 +16,7 @@ use crate::{
     deadline::{MAX_TIMEOUT, Receipt},
     ids::{CallId, InstanceId, PartitionId, Position},
     metadata::Metadata,
+    server::service::MethodDescriptor,
     time::Time,
     wire::{frame::Request, packet::Route},
 };
@@ -42,13 +43,25 @@ pub struct Origin {
     pub flight: Duration,
 }
 
+/// The methods of a service, as it describes them.
+pub type Methods = &'static [&'static MethodDescriptor];
+
+/// What a call names.
+#[derive(Clone, Debug)]
+pub enum Method {
+    /// A method that the service describes.
+    Known(&'static MethodDescriptor),
+    /// Anything else: `service/method`, checked to be UTF-8.
+    Other(Bytes),
+}
+
 /// A call that was taken from its record.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Where it comes from.
     pub origin: Origin,
-    /// `service/method`, checked to be UTF-8.
-    pub path: Bytes,
+    /// What it calls.
+    pub method: Method,
     /// The arguments, encoded.
     pub value: Bytes,
     /// How they are encoded.
@@ -63,6 +76,7 @@ pub struct Call {
 #[derive(Debug)]
 pub(super) struct Arrival<'a> {
     pub(super) payload: &'a Bytes,
+    pub(super) methods: Methods,
     pub(super) caller: InstanceId,
     pub(super) route: Option<Route>,
     pub(super) receipt: Receipt,
@@ -83,9 +97,13 @@ impl Arrival<'_> {
             deadline: self.receipt.deadline(budget, deadline),
             flight: flight.unwrap_or_default(),
         };
+        let method = match self.methods.iter().find(|method| method.path == request.path) {
+            Some(method) => Method::Known(method),
+            None => Method::Other(self.payload.slice_ref(request.path.as_bytes())),
+        };
         Call {
             origin,
-            path: self.payload.slice_ref(request.path.as_bytes()),
+            method,
             value: self.payload.slice_ref(request.value),
             codec: request.codec,
             metadata: request.metadata.into_owned(),
@@ -290,7 +308,7 @@ mod tests {
         };
         Call {
             origin,
-            path: Bytes::new(),
+            method: Method::Other(Bytes::new()),
             value: Bytes::from_static(b"value"),
             codec: ValueCodec::MessagePack,
             metadata: Metadata::new(),

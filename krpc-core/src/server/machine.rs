@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    intake::{Arrival, Call, Cancelled, Intake, Next},
+    intake::{Arrival, Call, Cancelled, Intake, Methods, Next},
     ledger::{CommitPoint, Ledger, Opened},
 };
 use crate::{
@@ -65,7 +65,19 @@ pub struct Dispatch<K> {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) topology: Topology,
+    methods: Methods,
     pub(super) owned: BTreeSet<u32>,
+}
+
+impl Served {
+    /// The first route that there is. A partition beyond the topic's would fail for ever, and
+    /// hold up the commit point meanwhile.
+    fn way_back(&self, routes: &[Route]) -> Option<Route> {
+        let exists = |route: &Route| match route {
+            Route::Partition(partition) => *partition < self.topology.reply_partitions,
+        };
+        routes.iter().copied().find(exists)
+    }
 }
 
 /// See the module. Events: `handle_*`; verbs: `finish`, `release`, `take_released`; what to do:
@@ -89,16 +101,17 @@ pub struct ServerMachine<K> {
 }
 
 impl<K: Clone> ServerMachine<K> {
-    /// A server `me` of services with these topics, running at most `limit` handlers at once.
+    /// A server `me` of services with these topics and methods, running at most `limit` handlers at
+    /// once.
     pub fn new(
         me: InstanceId,
-        topologies: Vec<Topology>,
+        services: Vec<(Topology, Methods)>,
         limit: usize,
         max_packet_bytes: usize,
     ) -> Self {
-        let served = |topology| Served { topology, owned: BTreeSet::new() };
+        let served = |(topology, methods)| Served { topology, methods, owned: BTreeSet::new() };
         Self {
-            services: topologies.into_iter().map(served).collect(),
+            services: services.into_iter().map(served).collect(),
             inbox: Inbox::new(me),
             ledger: Ledger::new(),
             intake: Intake::new(limit),
@@ -164,10 +177,12 @@ impl<K: Clone> ServerMachine<K> {
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
         let caller = packet.header.sender;
+        let service = self.services.get(usize::from(partition.service));
         let arrival = Arrival {
             payload: &record.payload,
+            methods: service.map_or(&[], |service| service.methods),
             caller,
-            route: self.way_back(partition.service, &packet.header.reply_to),
+            route: service.and_then(|service| service.way_back(&packet.header.reply_to)),
             receipt: Receipt::new(record.appended, now, &self.clock),
         };
         let mut index = 0;
@@ -408,16 +423,6 @@ impl<K: Clone> ServerMachine<K> {
     /// How far off this server may be in telling the broker's clock; `None` if it cannot at all.
     pub fn clock_uncertainty(&self, now: Time) -> Option<Duration> {
         self.clock.uncertainty(now)
-    }
-
-    /// The first route that there is. A partition beyond the topic's would fail for ever, and
-    /// hold up the commit point meanwhile.
-    fn way_back(&self, service: u16, routes: &[Route]) -> Option<Route> {
-        let partitions = self.services.get(usize::from(service))?.topology.reply_partitions;
-        let exists = |route: &Route| match route {
-            Route::Partition(partition) => *partition < partitions,
-        };
-        routes.iter().copied().find(exists)
     }
 
     fn admit(&mut self, call: Call, now: Time) {

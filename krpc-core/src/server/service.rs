@@ -15,7 +15,10 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{intake::Call, responder::Responder};
+use super::{
+    intake::{Call, Method},
+    responder::Responder,
+};
 use crate::{
     codec::ValueCodec,
     context::Context,
@@ -99,40 +102,34 @@ pub fn check_service_name(name: &str) -> Result<(), SetupError> {
 /// One call on its way to a handler. Dropping it answers `Internal`.
 pub struct Incoming {
     call: Call,
-    /// One of the service's own, if the path is that of one.
-    method: Option<&'static MethodDescriptor>,
     context: Context,
     responder: Responder,
 }
 
 impl Incoming {
-    pub(crate) fn new(
-        call: Call,
-        service: &'static ServiceDescriptor,
-        context: Context,
-        responder: Responder,
-    ) -> Self {
-        let path = &call.path[..];
-        let method = service.methods.iter().find(|method| method.path.as_bytes() == path).copied();
-        Self { call, method, context, responder }
+    pub(crate) fn new(call: Call, context: Context, responder: Responder) -> Self {
+        Self { call, context, responder }
     }
 
     /// Whether it is for one of the methods that the service describes.
     pub(crate) const fn is_known(&self) -> bool {
-        self.method.is_some()
+        matches!(self.call.method, Method::Known(_))
     }
 
     /// `service/method`.
     pub fn path(&self) -> &str {
-        // Checked when the frame was read, so the default never shows.
-        std::str::from_utf8(&self.call.path).unwrap_or_default()
+        match &self.call.method {
+            Method::Known(method) => method.path,
+            // Checked when the frame was read, so the default never shows.
+            Method::Other(path) => std::str::from_utf8(path).unwrap_or_default(),
+        }
     }
 
     /// The method's name on the wire.
     pub fn method(&self) -> &str {
-        match self.method {
-            Some(method) => method.name,
-            None => self.path().rsplit_once('/').map_or("", |(_, method)| method),
+        match &self.call.method {
+            Method::Known(method) => method.name,
+            Method::Other(_) => self.path().rsplit_once('/').map_or("", |(_, method)| method),
         }
     }
 
@@ -185,7 +182,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { call, context, responder, .. } = self;
+        let Self { call, context, responder } = self;
         let here = responder.may_poll_here();
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.

@@ -29,7 +29,7 @@ type Machine = ServerMachine<u64>;
 
 fn server(services: usize, limit: usize) -> Machine {
     let topology = Topology { call_partitions: 2, reply_partitions: 1 };
-    Machine::new(ME, vec![topology; services], limit, MAX_PACKET_BYTES)
+    Machine::new(ME, vec![(topology, &[][..]); services], limit, MAX_PACKET_BYTES)
 }
 
 /// A server of one service that owns the partition.
