@@ -21,6 +21,7 @@ const REASON: usize = 3;
 /// Tests that let time pass, by file and function, each with its reason. A test waits for a
 /// condition; time alone makes it slow on good days and wrong on bad ones.
 const SLEEPS: &[(&str, &str, &str)] = &[
+    ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", AFTER_FATAL, "sends until it is taken"),
