@@ -98,7 +98,7 @@ pub(crate) const CASES: &[Case] = &[
     closed("128", 128, SMALL).quick(),
     closed(PEAK, 1_024, SMALL).quick(),
     sixteen("clients-64x16", 1, 64).quick(),
-    sixteen("channels-64x16", 64, 1).quick(),
+    sixteen("channels-64x16", 64, 1),
     case("open-10", Kind::Open(10)).few(),
     case("open-50", Kind::Open(50)).quick(),
     case("open-80", Kind::Open(80)).few(),

@@ -143,7 +143,7 @@ impl Plan {
             }
             Kind::Backlog => seconds(times) + 5.0 + backlog as f64 * 15e-6,
             Kind::SlowFast => 3.0 * (seconds(times) + 0.4),
-            Kind::Cold => 1.0 + systems * fresh as f64 * 0.15,
+            Kind::Cold => 1.0 + systems * fresh as f64 * 0.05,
             Kind::Idle => 1.5 + idle.as_secs_f64(),
         }
     }
