@@ -20,11 +20,11 @@ fn expect_at_most(most: u32, callers: u32, rounds: u32) {
 
 #[test]
 fn a_call_among_many_allocates_little() {
-    expect_at_most(10, 256, 200);
+    expect_at_most(4, 256, 200);
 }
 
 /// It pays for its packets alone, and for the in-process broker's work with them.
 #[test]
 fn a_call_alone_allocates_little() {
-    expect_at_most(26, 1, 10_000);
+    expect_at_most(8, 1, 10_000);
 }

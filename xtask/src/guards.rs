@@ -21,8 +21,8 @@ struct Bound {
 }
 
 const BOUNDS: [Bound; 2] = [
-    Bound { callers: 256, rounds: [20, 120], most: 15_400 },
-    Bound { callers: 1, rounds: [500, 2500], most: 40_000 },
+    Bound { callers: 256, rounds: [20, 120], most: 10_100 },
+    Bound { callers: 1, rounds: [500, 2500], most: 30_400 },
 ];
 
 /// All guards, with their figures.
