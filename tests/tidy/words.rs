@@ -35,6 +35,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/guarantees/work.rs", "eventually", "asks for a condition again and again"),
     ("tests/guarantees/work.rs", "run", "a handler that takes time"),
     ("tests/scenarios/deadlines.rs", OWN_TIMEOUT, "shows that nothing happens"),
+    ("tests/scenarios/deadlines.rs", PLACE, "lateness beyond what clocks leave in doubt"),
     ("tests/support/mod.rs", "eventually_ok", "asks for a condition again and again"),
     ("tests/support/services.rs", "slow", "a handler that takes time"),
 ];
@@ -44,6 +45,7 @@ const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const MADE_ANEW: &str = "replies_go_on_after_their_topic_was_made_anew";
 const OWN_TIMEOUT: &str = "the_methods_own_timeout_holds_and_the_calls_wins";
+const PLACE: &str = "calls_that_wait_for_a_place_too_long_are_answered_and_not_executed";
 const THREE: &str = "of_three_brokers_one_may_be_killed";
 const SUCCESSOR: &str = "a_successor_repeats_the_unfinished_call_and_not_the_finished_ones";
 
