@@ -8,6 +8,8 @@
 //!
 //! - `backlog`, `steady`: the same server with calls that come at the pace of its replies: their
 //!   rate, and its peak of memory. That of `backlog`, `krpc` is the server's alone as well.
+//! - `backlog`, `early` and `late`: the most memory that the server had in the first quarter of the
+//!   drain, in which what it reads ahead is filled, and in its second half.
 //! - `slow-fast`, `capacity`: the sum of the rates that each of the two servers has alone, which
 //!   are `fast` and `slow`.
 //! - `cold`, `process`: kRPC's fresh processes, each from its start to its end.
@@ -108,6 +110,11 @@ impl Rule {
         Self { what, of, to: Some(to), bound: None, unit: 1.0 }
     }
 
+    /// A quantity that is only shown.
+    const fn look(what: &'static str, of: Cell<'static>) -> Self {
+        Self { what, of, to: None, bound: None, unit: 1.0 }
+    }
+
     /// kRPC's rate to that of another system in the same case.
     const fn peer(what: &'static str, case: &'static str, peer: &'static str, least: f64) -> Self {
         let to = Cell::new(peer, case, RATE);
@@ -137,17 +144,20 @@ const MILLISECOND: f64 = 1_000.0;
 /// 1 % of a core, in microseconds of processor time for each second.
 pub(super) const PERCENT: f64 = 10_000.0;
 
-/// Queued calls take no memory of the server: what it may need more than in a steady run is for
-/// what librdkafka reads ahead.
+/// Queued calls take no memory of the server: once it has read ahead as far as it may, it needs no
+/// more, however many are left. What grew steadily by more than a third would be above this. What
+/// took the whole backlog at once would not, so the most that it had is shown too, without a bound.
 const FLAT: Bound = Bound::AtMost(1.25);
 
 const fn krpc(case: &'static str, field: super::Field) -> Cell<'static> {
     Cell::new("krpc", case, field)
 }
 
-const STEADY_MEMORY: Cell<'static> = Cell::new("steady", "backlog", RSS);
+const fn backlog(part: &'static str) -> Cell<'static> {
+    Cell::new(part, "backlog", RSS)
+}
 
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 20] = [
     Rule::ratio("p50 : raw", krpc("one", P50), Cell::new("raw", "one", P50), Bound::AtMost(1.15)),
     Rule::peer("rate : raw", "128", "raw", 0.9),
     Rule::peer("rate : tonic", "128", "tonic", 1.5),
@@ -164,7 +174,8 @@ const RULES: [Rule; 19] = [
     Rule::value("p99, ms", krpc("open-50", P99), 10.0, MILLISECOND),
     Rule::peer("bytes/s : raw", "1m", "raw", 0.8),
     Rule::peer("rate : steady rate", "backlog", "steady", 0.9),
-    Rule::ratio("server's MiB : steady", krpc("backlog", RSS), STEADY_MEMORY, FLAT),
+    Rule::ratio("server's MiB, late : early", backlog("late"), backlog("early"), FLAT),
+    Rule::look("server's MiB at most", backlog("krpc")),
     Rule::peer("rate : sum of capacities", "slow-fast", "capacity", 0.9),
     Rule::value("p50, ms", krpc("cold", P50), 120.0, MILLISECOND),
     Rule::value("p99, ms", krpc("cold", P99), 300.0, MILLISECOND),

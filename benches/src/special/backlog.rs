@@ -42,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Between two looks at the server's memory.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The client's process.
 #[derive(Clone, Debug, Args)]
@@ -180,7 +180,7 @@ pub(crate) fn run(bench: &Bench, calls: u64, times: Times) -> Result<Vec<Figure>
     servers.end()?;
     let Queued { packets, seconds } = queued;
     eprintln!("backlog: {calls} calls in {packets} packets, after {seconds:.1} s");
-    eprintln!("backlog: server's MiB every {LOOK:?}: {}; {:.1}", told(&memory), server.peak_mib);
+    let (early, late) = early_and_late(&memory).context("the server's memory was not seen")?;
     let measured = Measured {
         calls,
         calls_per_s: drained.calls_per_s,
@@ -188,7 +188,17 @@ pub(crate) fn run(bench: &Bench, calls: u64, times: Times) -> Result<Vec<Figure>
         rss_mib: server.peak_mib,
         ..Measured::default()
     };
-    Ok(vec![measured.named("krpc", CASE), steady.named("steady", CASE)])
+    let memory = |name, rss_mib| Measured { rss_mib, ..Measured::default() }.named(name, CASE);
+    let (early, late) = (memory("early", early), memory("late", late));
+    Ok(vec![measured.named("krpc", CASE), steady.named("steady", CASE), early, late])
+}
+
+/// The most in the first quarter of what was seen, and in its second half. Where memory grows with
+/// what was drained, the second is well above the first.
+fn early_and_late(memory: &[f64]) -> Option<(f64, f64)> {
+    let most = |part: &[f64]| part.iter().copied().reduce(f64::max);
+    let quarter = memory.len().div_ceil(4);
+    Some((most(&memory[..quarter])?, most(&memory[memory.len() / 2..])?))
 }
 
 /// The same server with a closed loop; its memory is the server's alone.
@@ -217,6 +227,17 @@ fn watch(client: &Program, servers: &Servers) -> Result<(Drained, Vec<f64>)> {
     }
 }
 
-fn told(memory: &[f64]) -> String {
-    memory.iter().map(|mib| format!("{mib:.0}")).collect::<Vec<_>>().join(" ")
+#[cfg(test)]
+mod tests {
+    use super::early_and_late;
+
+    #[test]
+    fn memory_that_grows_is_told_from_memory_that_fills_once() {
+        let filled = [12.0, 30.0, 31.0, 30.0, 31.0, 30.0, 30.0, 31.0];
+        assert_eq!(early_and_late(&filled), Some((30.0, 31.0)));
+        let growing = [12.0, 15.0, 18.0, 21.0, 24.0, 27.0, 30.0, 33.0];
+        assert_eq!(early_and_late(&growing), Some((15.0, 33.0)));
+        assert_eq!(early_and_late(&[12.0]), Some((12.0, 12.0)));
+        assert_eq!(early_and_late(&[]), None);
+    }
 }
