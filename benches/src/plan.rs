@@ -112,6 +112,16 @@ impl Plan {
         self.systems.iter().copied().filter(move |it| brokers == 1 || it.is_on_kafka())
     }
 
+    /// The same in the order of a round: every second one goes backwards, so that none is always
+    /// the one that finds the broker rested, or busy with what another left.
+    pub(crate) fn turns(&self, brokers: usize, round: usize) -> Vec<System> {
+        let mut systems: Vec<_> = self.systems(brokers).collect();
+        if round.is_multiple_of(2) {
+            systems.reverse();
+        }
+        systems
+    }
+
     /// How long all of it takes.
     pub(crate) fn estimate(&self) -> Duration {
         let seconds = |brokers| {
@@ -197,5 +207,14 @@ mod tests {
         assert_eq!(plan.clusters(), [1, 3]);
         assert_eq!((plan.systems(1).count(), plan.systems(3).count()), (4, 2));
         assert_eq!(plan.cases(3, 1).map(|case| case.name).collect::<Vec<_>>(), ["cluster-one"]);
+    }
+
+    #[test]
+    fn every_second_round_goes_backwards() {
+        let plan = plan(false, &["one"], None);
+        let turns = [1, 2, 3].map(|round| plan.turns(1, round));
+        assert_eq!(turns[0], ALL);
+        assert_eq!(turns[2], ALL);
+        assert_eq!(turns[1].iter().rev().copied().collect::<Vec<_>>(), ALL);
     }
 }

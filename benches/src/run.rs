@@ -99,8 +99,8 @@ impl Round<'_> {
         }
         let figures = match case.kind {
             Kind::Closed(_) | Kind::Open(_) => {
-                let systems = self.plan.systems(case.brokers);
-                return systems.map(|system| self.system(system, case)).collect();
+                let systems = self.plan.turns(case.brokers, self.number);
+                return systems.into_iter().map(|system| self.system(system, case)).collect();
             }
             Kind::Backlog => special::backlog::run(self.bench, scale.backlog, scale.times),
             Kind::SlowFast => special::slow_fast::run(self.bench, scale.times),
