@@ -12,7 +12,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -54,12 +54,12 @@ pub(crate) struct Worker {
     hooks: Arc<WorkerHooks>,
     poll_signal: Arc<Signal>,
     drain_signal: Arc<Signal>,
-    /// Gone when the worker is stopped.
-    consumer: Mutex<Option<Arc<GroupConsumer>>>,
+    /// The poll thread owns it, and so is the one that drops it.
+    consumer: Weak<GroupConsumer>,
     end: Arc<End>,
 }
 
-/// Told when the threads have ended.
+/// Told when the threads have ended and the group has been left.
 #[derive(Debug, Default)]
 struct End {
     ended: Mutex<bool>,
@@ -96,7 +96,7 @@ impl Worker {
             hooks: Arc::clone(consumer.context()),
             poll_signal: Arc::default(),
             drain_signal: Arc::default(),
-            consumer: Mutex::new(Some(Arc::clone(&consumer))),
+            consumer: Arc::downgrade(&consumer),
             end: Arc::default(),
         };
         worker.spawn(consumer)?;
@@ -133,11 +133,12 @@ impl Worker {
             // It reports its own panic.
             let _ = drain.join();
             drop(own);
-            // The last drop of a consumer blocks, for ever in rare cases: not before the word.
-            let consumer = Arc::into_inner(consumer);
+            // The last drop waits until the coordinator knows that this member has left. A process
+            // that ended before would keep its partitions from the others for a session timeout.
+            // It may block for ever in rare cases: whoever waits for the word does so for a time.
+            drop(consumer);
             *end.ended.lock() = true;
             end.changed.notify_all();
-            drop(consumer);
         })?;
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Worker {
     /// Asks the group to take this worker in. Blocks until the coordinator has said whether it
     /// may, or five seconds.
     pub(crate) fn join(&self, partitions: u32) -> Result<(), SetupError> {
-        let Some(consumer) = self.consumer.lock().clone() else { return Err(SetupError::Closed) };
+        let Some(consumer) = self.consumer() else { return Err(SetupError::Closed) };
         let topic = self.hooks.topic.as_str();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
@@ -169,9 +170,7 @@ impl Worker {
 
     /// Commits points of this service; the results in the order of the points. Blocks.
     pub(crate) fn commit(&self, points: &[CommitPoint]) -> Vec<Result<(), String>> {
-        // Not held during the commit.
-        let consumer = self.consumer.lock().clone();
-        match consumer {
+        match self.consumer() {
             Some(consumer) => self.hooks.commit(&consumer, points),
             None => vec![Err("the worker has stopped".to_owned()); points.len()],
         }
@@ -180,7 +179,7 @@ impl Worker {
     /// Leaves the group: what is owned is released and committed on the poll thread, as in any
     /// other revoke. Blocks, within the release timeout and a last commit's.
     pub(crate) fn leave(&self) -> Result<(), String> {
-        let Some(consumer) = self.consumer.lock().clone() else { return Ok(()) };
+        let Some(consumer) = self.consumer() else { return Ok(()) };
         self.hooks.leaving.store(true, Ordering::Release);
         self.drain_signal.raise();
         self.hooks.signal.raise();
@@ -194,19 +193,22 @@ impl Worker {
         if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
     }
 
-    /// Ends the threads; the consumer is dropped by the last of them. Does not wait.
+    /// Ends the threads and drops the consumer, which leaves the group. Does not wait.
     pub(crate) fn stop(&self) {
         self.hooks.leaving.store(true, Ordering::Release);
         self.hooks.closing.store(true, Ordering::Release);
-        let consumer = self.consumer.lock().take();
         for signal in [&self.drain_signal, &self.poll_signal, &self.hooks.signal] {
             signal.raise();
         }
-        // The threads hold it too; were this the last, the drop would block.
-        crate::aside(consumer);
     }
 
-    /// Waits for the threads after [`stop`](Self::stop).
+    /// None when the worker is stopped.
+    fn consumer(&self) -> Option<Arc<GroupConsumer>> {
+        let stopped = self.hooks.closing.load(Ordering::Acquire);
+        if stopped { None } else { self.consumer.upgrade() }
+    }
+
+    /// Waits for that after [`stop`](Self::stop).
     pub(crate) fn wait_ended(&self, until: Instant) {
         let mut ended = self.end.ended.lock();
         while !*ended && !self.end.changed.wait_until(&mut ended, until).timed_out() {}
