@@ -5,7 +5,7 @@
 
 use std::{env, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use krpc_testkit::{BROKERS_VARIABLE, KAFKA_VERSION, Kafka, Program};
 use rdkafka::{
     ClientConfig,
@@ -192,7 +192,11 @@ impl Servers {
     pub(crate) fn end(self) -> Result<()> {
         self.programs.iter().try_for_each(Program::terminate)?;
         for program in &self.programs {
-            ensure!(program.wait(END_LIMIT).is_some(), "a server did not end");
+            let ended = program.wait(END_LIMIT).context("a server did not end")?;
+            // The others end by the signal itself.
+            if self.system == System::Krpc && !ended.success() {
+                eprintln!("a server ended with {ended}: {}", program.lines().join("\n"));
+            }
         }
         Ok(())
     }
