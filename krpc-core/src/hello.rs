@@ -4,7 +4,7 @@
 //! before any call's deadline is stated or judged by it.
 //!
 //! from: [`crate::client::channel`], [`crate::server::driver`] when they start
-//! to: their machines, whose delivery reports come back to [`Hello::heard`]
+//! to: their machines, whose delivery reports come back to [`Hello::note`]
 
 #![expect(clippy::disallowed_methods, reason = "a driver: time enters here")]
 
@@ -14,11 +14,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use crate::{
     error::SetupError,
     status::{Code, Status},
+    transport::Delivery,
 };
 
 /// Packets at the start, at most, to learn the distance to the broker's clock.
@@ -27,12 +28,42 @@ const HELLOS: usize = 10;
 /// How well the broker's clock is to be known before the first call.
 const CLOCK_UNCERTAINTY: Duration = Duration::from_millis(10);
 
-/// Waits for the reports of the first packets.
+/// What is left of the doubt, in percent, if another packet was worth its round trip.
+const WORTH_IT: u32 = 75;
+
+/// How long after a packet that failed the next one leaves.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits for the reports of the first packets. What was heard stays: whoever says hello after
+/// another was too impatient goes on where that one gave up.
 #[derive(Debug, Default)]
 pub(crate) struct Hello {
-    heard: Notify,
-    fault: Mutex<Option<Status>>,
+    news: Notify,
+    heard: Mutex<Heard>,
     over: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// Hellos that the broker has.
+    hellos: usize,
+    /// Whether it has a packet of the last hello, which is not counted yet.
+    stored: bool,
+    /// How well its clock was known before the last hello.
+    doubt: Option<Duration>,
+    /// What became of a packet of the last hello.
+    fault: Option<Status>,
+    /// The same of an earlier one, for the message when time is up.
+    setback: Option<Status>,
+    /// Why there will be no report any more.
+    closed: Option<Status>,
+}
+
+/// What follows from what was heard.
+enum Next {
+    Over,
+    Greet,
+    GreetLater,
 }
 
 /// The machine that says hello, as seen from here.
@@ -51,47 +82,128 @@ pub(crate) trait Greeter {
 }
 
 impl Hello {
-    /// The broker answered for a packet, or never will: a start that waits for it goes on.
-    pub(crate) fn heard(&self, fault: Option<Status>) {
-        if !self.over.load(Ordering::Acquire) {
-            if fault.is_some() {
-                *self.fault.lock() = fault;
+    /// The fate of a packet. To be said before the machine hears of it, so that whoever finds the
+    /// machine flushed knows of every fault; [`Hello::ring`] afterwards.
+    pub(crate) fn note(&self, delivery: &Delivery<'_>) {
+        if !self.is_over() {
+            match delivery {
+                Delivery::Stored { .. } => self.heard.lock().stored = true,
+                Delivery::Failed { status, .. } => self.heard.lock().fault = Some(status.clone()),
             }
-            self.heard.notify_one();
         }
     }
 
+    /// The machine knows what was noted: a start that waits for it looks again.
+    pub(crate) fn ring(&self) {
+        if !self.is_over() {
+            self.news.notify_one();
+        }
+    }
+
+    /// A packet was never sent, so no report of it will come.
+    pub(crate) fn refused(&self, status: Status) {
+        if !self.is_over() {
+            self.heard.lock().fault = Some(status);
+            self.ring();
+        }
+    }
+
+    /// There will be no more reports: a start that waits for one ends.
+    pub(crate) fn close(&self, status: Status) {
+        self.heard.lock().closed = Some(status);
+        self.ring();
+    }
+
     /// Says hello until the broker has it and its clock is known well. The first packet's report
-    /// is late, for connections are made meanwhile; so a few may follow.
+    /// is late, for connections are made meanwhile; so a few may follow, as long as they help.
+    /// One at a time.
     pub(crate) async fn say<G: Greeter>(
         &self,
         greeter: &G,
         endpoint: &str,
         waited: Duration,
     ) -> Result<(), SetupError> {
-        let until = Instant::now() + waited;
-        for _ in 0..HELLOS {
+        if let Ok(said) = tokio::time::timeout(waited, self.until_known(greeter)).await {
+            return said;
+        }
+        let mut cause = format!("the first packet to {} was not delivered", G::TOPIC);
+        if let Some(setback) = self.heard.lock().setback.take() {
+            cause = format!("{cause}: {setback}");
+        }
+        Err(SetupError::Unreachable { endpoint: endpoint.to_owned(), waited, cause })
+    }
+
+    async fn until_known<G: Greeter>(&self, greeter: &G) -> Result<(), SetupError> {
+        self.heard.lock().begin(greeter.is_flushed());
+        let mut pause = Duration::ZERO;
+        loop {
+            while !greeter.is_flushed() && !self.heard.lock().is_final() {
+                self.news.notified().await;
+            }
+            // Asked before the lock is taken: the machine may have something to say here.
+            let doubt = greeter.clock_uncertainty();
+            let next = self.heard.lock().next(doubt);
+            match next {
+                Ok(Next::Over) => break,
+                Ok(Next::Greet) => pause = Duration::ZERO,
+                Ok(Next::GreetLater) => {}
+                Err(status) => return Err(unheard::<G>(&status)),
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            pause = PAUSE;
             greeter.greet();
-            let delivered = async {
-                while self.fault.lock().is_none() && !greeter.is_flushed() {
-                    self.heard.notified().await;
-                }
-            };
-            if tokio::time::timeout_at(until, delivered).await.is_err() {
-                let cause = format!("the first packet to {} was not delivered", G::TOPIC);
-                let endpoint = endpoint.to_owned();
-                return Err(SetupError::Unreachable { endpoint, waited, cause });
-            }
-            if let Some(status) = self.fault.lock().take() {
-                return Err(unheard::<G>(&status));
-            }
-            // A topic that keeps the senders' times teaches nothing, however often it is asked.
-            if greeter.clock_uncertainty().is_none_or(|doubt| doubt <= CLOCK_UNCERTAINTY) {
-                break;
-            }
         }
         self.over.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+impl Heard {
+    /// Somebody waits from now on. A hello that is under way still counts; what became of one
+    /// before is no answer to this one.
+    fn begin(&mut self, is_flushed: bool) {
+        self.setback = None;
+        if is_flushed {
+            self.fault = None;
+        }
+    }
+
+    /// Whether no further report can change anything.
+    fn is_final(&self) -> bool {
+        self.closed.is_some() || self.fault.as_ref().is_some_and(|it| !it.is_retryable())
+    }
+
+    /// What to do when the last hello was reported, if there was one. `doubt` is how well the
+    /// clock is known by now.
+    fn next(&mut self, doubt: Option<Duration>) -> Result<Next, Status> {
+        if let Some(status) = &self.closed {
+            return Err(status.clone());
+        }
+        let stored = std::mem::take(&mut self.stored);
+        if let Some(fault) = self.fault.take() {
+            if !fault.is_retryable() {
+                return Err(fault);
+            }
+            self.setback = Some(fault);
+            return Ok(Next::GreetLater);
+        }
+        if !stored {
+            return Ok(Next::GreetLater);
+        }
+        self.hellos += 1;
+        let before = std::mem::replace(&mut self.doubt, doubt);
+        // A topic that keeps the senders' times teaches nothing, however often it is asked.
+        let enough = doubt.is_none_or(|doubt| {
+            let helped = before.is_none_or(|before| doubt * 100 <= before * WORTH_IT);
+            doubt <= CLOCK_UNCERTAINTY || !helped
+        });
+        Ok(if enough || self.hellos >= HELLOS { Next::Over } else { Next::Greet })
     }
 }
 
@@ -106,3 +218,6 @@ fn unheard<G: Greeter>(status: &Status) -> SetupError {
     }
     SetupError::Transport(status.to_string())
 }
+
+#[cfg(test)]
+mod tests;

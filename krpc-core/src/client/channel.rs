@@ -302,12 +302,15 @@ impl ServiceChannel {
         let mut machine = self.machine.get()?.lock();
         let now = self.shared.clock.now();
         let result = event(&mut machine, now);
-        flush(&mut *machine, &**transport, self.index, now);
+        let refused = flush(&mut *machine, &**transport, self.index, now);
         self.alarm.set(machine.next_timeout());
         // Woken outside the lock: a waker may run anything.
         let wakers: SmallVec<[_; 1]> = std::iter::from_fn(|| machine.poll_wake()).collect();
         drop(machine);
         wakers.into_iter().for_each(Waker::wake);
+        if let Some(status) = refused {
+            self.hello.refused(status);
+        }
         Some(result)
     }
 
@@ -329,7 +332,7 @@ impl ServiceChannel {
     fn close(&self, status: &Status) {
         let later = Status::new(Code::Unavailable, status.message());
         self.closed.get_or_init(|| later.clone());
-        self.hello.heard(Some(later.clone()));
+        self.hello.close(later.clone());
         self.with(|machine, now| {
             machine.close(status, now);
             machine.refuse(later);
@@ -398,12 +401,9 @@ impl ProducerEvents for Events {
     fn delivered(&self, token: u64, delivery: Delivery<'_>) {
         let (index, token) = split_token(token);
         let Some(service) = self.service(index) else { return };
-        let fault = match &delivery {
-            Delivery::Stored { .. } => None,
-            Delivery::Failed { status, .. } => Some(status.clone()),
-        };
+        service.hello.note(&delivery);
         service.with(|machine, now| machine.handle_delivered(token, &delivery, now));
-        service.hello.heard(fault);
+        service.hello.ring();
     }
 }
 

@@ -293,7 +293,7 @@ impl Shared {
         let mut machine = self.machine.get()?.lock();
         let now = self.clock.now();
         let result = event(&mut machine, now);
-        flush(&mut *machine, &**transport, 0, now);
+        let refused = flush(&mut *machine, &**transport, 0, now);
         self.alarm.set(machine.next_timeout());
         let commits = !self.commit_due.load(Ordering::Acquire)
             && machine.has_commits()
@@ -305,6 +305,9 @@ impl Shared {
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
+        if let Some(status) = refused {
+            self.hello.refused(status);
+        }
         if commits {
             self.commits.notify_one();
         }
@@ -405,7 +408,7 @@ impl Shared {
     pub(super) fn broke(&self, status: Status) {
         self.broken.get_or_init(|| status.clone());
         self.over.cancel();
-        self.hello.heard(Some(status));
+        self.hello.close(status);
     }
 
     /// Rung once when there is room for more calls, and when there is no server any more.

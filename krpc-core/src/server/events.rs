@@ -20,16 +20,13 @@ pub(super) struct Events(pub(super) Weak<Shared>);
 impl ProducerEvents for Events {
     fn delivered(&self, token: u64, delivery: Delivery<'_>) {
         let Some(shared) = self.0.upgrade() else { return };
-        let fault = match &delivery {
-            Delivery::Stored { .. } => None,
-            Delivery::Failed { status, .. } => {
-                tracing::warn!(target: "krpc::server", %status, "a packet was not delivered");
-                Some(status.clone())
-            }
-        };
+        if let Delivery::Failed { status, .. } = &delivery {
+            tracing::warn!(target: "krpc::server", %status, "a packet was not delivered");
+        }
         let (_, token) = split_token(token);
+        shared.hello().note(&delivery);
         shared.with(|machine, now| machine.handle_delivered(token, &delivery, now));
-        shared.hello().heard(fault);
+        shared.hello().ring();
     }
 }
 

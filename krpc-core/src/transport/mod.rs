@@ -385,15 +385,28 @@ pub(crate) trait Transmitter {
 }
 
 /// Hands all packets that are due to a producer. `tag` goes into the upper bits of each token, so
-/// that the delivery report finds its machine.
-pub(crate) fn flush(machine: &mut impl Transmitter, producer: &dyn Producer, tag: u16, now: Time) {
+/// that the delivery report finds its machine. Yields why a packet was not taken, if one was not:
+/// of that one no report comes.
+pub(crate) fn flush(
+    machine: &mut impl Transmitter,
+    producer: &dyn Producer,
+    tag: u16,
+    now: Time,
+) -> Option<Status> {
+    let mut refused = None;
     while let Some(transmit) = machine.poll_transmit(now) {
         let token = (u64::from(tag) << TAG_SHIFT) | transmit.token;
         match producer.send(transmit.target, &transmit.payload, token) {
             Ok(()) => machine.handle_sent(transmit.payload),
-            Err(rejected) => machine.handle_rejected(transmit, rejected, now),
+            Err(rejected) => {
+                if let Rejected::Failed(status) = &rejected {
+                    refused = Some(status.clone());
+                }
+                machine.handle_rejected(transmit, rejected, now);
+            }
         }
     }
+    refused
 }
 
 /// The tag and the machine's own token of a delivery report's token.
