@@ -35,7 +35,7 @@ use crate::{
     clock::{Clock, fresh_instance},
     context::Context,
     error::{SetupError, ShutdownError},
-    hello::{Greeter, Hello},
+    hello::Hello,
     ids::{InstanceId, PartitionId},
     outbox::GATHER,
     status::{Code, Status},
@@ -460,22 +460,6 @@ impl Shared {
     ) -> Vec<CommitPoint> {
         self.quiet(&partitions, self.options.release_timeout).await;
         self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
-    }
-}
-
-impl Greeter for Shared {
-    const TOPIC: &str = "the replies topic";
-
-    fn greet(&self) {
-        self.with(ServerMachine::announce_everywhere);
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.machine.get().is_none_or(|machine| machine.lock().is_flushed())
-    }
-
-    fn clock_uncertainty(&self) -> Option<Duration> {
-        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
     }
 }
 

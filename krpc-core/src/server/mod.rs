@@ -7,6 +7,7 @@ pub mod commit_map;
 mod commits;
 pub mod driver;
 mod events;
+mod greeting;
 pub mod intake;
 pub mod ledger;
 pub mod machine;

@@ -1,0 +1,24 @@
+//! Driver: a server's first word, before it joins its groups.
+//!
+//! from: [`crate::hello`] · to: [`super::machine`], through [`super::driver`]
+
+use std::time::Duration;
+
+use super::{driver::Shared, machine::ServerMachine};
+use crate::hello::Greeter;
+
+impl Greeter for Shared {
+    const TOPIC: &str = "the replies topic";
+
+    fn greet(&self) {
+        self.with(ServerMachine::announce_everywhere);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.with(|machine, _| machine.is_flushed()).unwrap_or(true)
+    }
+
+    fn clock_uncertainty(&self) -> Option<Duration> {
+        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
+    }
+}
