@@ -134,13 +134,14 @@ impl Hello {
     }
 
     async fn until_known<G: Greeter>(&self, greeter: &G) -> Result<(), SetupError> {
-        self.heard.lock().begin(greeter.is_flushed());
+        // The machine is asked before the lock is taken, for it may have something to say here.
+        let is_flushed = greeter.is_flushed();
+        self.heard.lock().begin(is_flushed);
         let mut pause = Duration::ZERO;
         loop {
             while !greeter.is_flushed() && !self.heard.lock().is_final() {
                 self.news.notified().await;
             }
-            // Asked before the lock is taken: the machine may have something to say here.
             let doubt = greeter.clock_uncertainty();
             let next = self.heard.lock().next(doubt);
             match next {
