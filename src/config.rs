@@ -120,7 +120,13 @@ pub const KNOBS: &[Knob] = &[
         meaning: "connect and start wait for the broker for ever",
         too_low: "",
         too_high: "a wrong address is never reported as an error, only logged",
-        apply: |config, value| boolean(value).map(|it| config.transport.keep_trying = it),
+        apply: |config, value| {
+            boolean(value).map(|it| {
+                config.client.keep_trying = it;
+                config.server.keep_trying = it;
+                config.transport.keep_trying = it;
+            })
+        },
     },
     Knob {
         name: "KRPC_PREFIX",

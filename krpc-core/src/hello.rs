@@ -116,14 +116,16 @@ impl Hello {
 
     /// Says hello until the broker has it and its clock is known well. The first packet's report
     /// is late, for connections are made meanwhile; so a few may follow, as long as they help.
-    /// One at a time.
+    /// One at a time. Without `patience` it tries for ever.
     pub(crate) async fn say<G: Greeter>(
         &self,
         greeter: &G,
         endpoint: &str,
-        waited: Duration,
+        patience: Option<Duration>,
     ) -> Result<(), SetupError> {
-        if let Ok(said) = tokio::time::timeout(waited, self.until_known(greeter)).await {
+        let saying = self.until_known(greeter);
+        let Some(waited) = patience else { return saying.await };
+        if let Ok(said) = tokio::time::timeout(waited, saying).await {
             return said;
         }
         let mut cause = format!("the first packet to {} was not delivered", G::TOPIC);

@@ -47,8 +47,10 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Calls in flight at once per service; more are refused with `ResourceExhausted`.
     pub max_in_flight: usize,
-    /// How long the first packet for a service may take before its opening fails.
+    /// How long the first packets for a service may take before its opening fails.
     pub connect_timeout: Duration,
+    /// Keep trying for ever instead, as long as a call waits for it.
+    pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
 }
@@ -59,6 +61,7 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(10),
             max_in_flight: 65_536,
             connect_timeout: Duration::from_secs(10),
+            keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
         }
     }
@@ -259,7 +262,8 @@ impl ServiceChannel {
         self: &Arc<Self>,
     ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
         let machine = self.machine.get_or_try_init(|| self.open()).await?;
-        let (endpoint, patience) = (self.shared.endpoint.name(), self.options().connect_timeout);
+        let (endpoint, options) = (self.shared.endpoint.name(), self.options());
+        let patience = (!options.keep_trying).then_some(options.connect_timeout);
         let greeted =
             self.greeted.get_or_try_init(|| self.hello.say(&**self, endpoint, patience)).await;
         // The channel may have been closed while this opened.

@@ -47,7 +47,7 @@ impl Fake {
     }
 
     async fn say(&self) -> Result<(), SetupError> {
-        self.hello.say(self, "somewhere", PATIENCE).await
+        self.hello.say(self, "somewhere", Some(PATIENCE)).await
     }
 
     fn greeted(&self) -> usize {
@@ -152,6 +152,14 @@ async fn a_start_ends_in_time_and_says_what_it_met() {
     let SetupError::Unreachable { cause, .. } = fake.say().await.unwrap_err() else { panic!() };
     assert_eq!(began.elapsed(), PATIENCE);
     assert!(cause.contains("as the test has it"), "{cause}");
+}
+
+/// As long as librdkafka tries a record, and again.
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_keep_trying_outlasts_the_connect_timeout() {
+    let fake = Fake::new(&[Failed(30_000, Code::Unavailable), Stored(30_000), Stored(2)]);
+    fake.hello.say(&fake, "somewhere", None).await.unwrap();
+    assert_eq!(fake.greeted(), 3);
 }
 
 #[tokio::test(start_paused = true)]

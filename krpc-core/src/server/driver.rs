@@ -60,6 +60,8 @@ pub struct ServerOptions {
     pub commit_interval: Duration,
     /// How long starting may take before it fails with the cause.
     pub connect_timeout: Duration,
+    /// Keep trying for ever instead.
+    pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
     /// How long a handler's first poll may hold the thread that reads records; after a longer one
@@ -75,6 +77,7 @@ impl Default for ServerOptions {
             release_timeout: Duration::from_secs(3),
             commit_interval: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(10),
+            keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
             first_poll: Duration::from_micros(100),
         }
@@ -157,7 +160,9 @@ impl Server {
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
         let machine = ServerMachine::new(shared.me, topics, limit, max_packet);
         shared.machine.get_or_init(|| Mutex::new(machine));
-        shared.hello.say(&*shared, endpoint.name(), shared.options.connect_timeout).await?;
+        let patience = &shared.options;
+        let patience = (!patience.keep_trying).then_some(patience.connect_timeout);
+        shared.hello.say(&*shared, endpoint.name(), patience).await?;
         transport.join().await?;
         let alarm = Arc::clone(&shared.alarm);
         tokio::spawn(alarm.run(shared.clock, Arc::downgrade(&shared), Shared::ring));
