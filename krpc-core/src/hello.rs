@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::{
     error::SetupError,
     status::{Code, Status},
-    transport::Delivery,
+    transport::{Delivery, Endpoint, Topic},
 };
 
 /// Packets at the start, at most, to learn the distance to the broker's clock.
@@ -51,8 +51,8 @@ struct Heard {
     stored: bool,
     /// How well its clock was known before the last hello.
     doubt: Option<Duration>,
-    /// What became of a packet of the last hello.
-    fault: Option<Status>,
+    /// What became of a packet of the last hello, and of which service it was.
+    fault: Option<(usize, Status)>,
     /// The same of an earlier one, for the message when time is up.
     setback: Option<Status>,
     /// Why there will be no report any more.
@@ -66,10 +66,20 @@ enum Next {
     GreetLater,
 }
 
+/// Why the broker did not hear a hello.
+enum Unheard {
+    Closed(Status),
+    /// What became of a packet of this service.
+    Fault(usize, Status),
+}
+
 /// The machine that says hello, as seen from here.
 pub(crate) trait Greeter {
-    /// What it writes to, for messages.
-    const TOPIC: &str;
+    /// What it writes to.
+    const TOPIC: Topic;
+
+    /// The name of a service, by its index.
+    fn service_name(&self, index: usize) -> &str;
 
     /// Puts the first packet, or the next, on its way.
     fn greet(&self);
@@ -82,14 +92,16 @@ pub(crate) trait Greeter {
 }
 
 impl Hello {
-    /// The fate of a packet. To be said before the machine hears of it, so that whoever finds the
+    /// The fate of a service's packet. To be said before the machine hears of it, so that whoever finds the
     /// machine flushed knows of every fault; [`Hello::ring`] afterwards.
-    pub(crate) fn note(&self, delivery: &Delivery<'_>) {
-        if !self.is_over() {
-            match delivery {
-                Delivery::Stored { .. } => self.heard.lock().stored = true,
-                Delivery::Failed { status, .. } => self.heard.lock().fault = Some(status.clone()),
-            }
+    pub(crate) fn note(&self, service: usize, delivery: &Delivery<'_>) {
+        if self.is_over() {
+            return;
+        }
+        let mut heard = self.heard.lock();
+        match delivery {
+            Delivery::Stored { .. } => heard.stored = true,
+            Delivery::Failed { status, .. } => heard.fail(service, status.clone()),
         }
     }
 
@@ -100,10 +112,10 @@ impl Hello {
         }
     }
 
-    /// A packet was never sent, so no report of it will come.
-    pub(crate) fn refused(&self, status: Status) {
+    /// A service's packet was never sent, so no report of it will come.
+    pub(crate) fn refused(&self, service: usize, status: Status) {
         if !self.is_over() {
-            self.heard.lock().fault = Some(status);
+            self.heard.lock().fail(service, status);
             self.ring();
         }
     }
@@ -120,22 +132,29 @@ impl Hello {
     pub(crate) async fn say<G: Greeter>(
         &self,
         greeter: &G,
-        endpoint: &str,
+        endpoint: &dyn Endpoint,
         patience: Option<Duration>,
     ) -> Result<(), SetupError> {
         let saying = self.until_known(greeter);
-        let Some(waited) = patience else { return saying.await };
-        if let Ok(said) = tokio::time::timeout(waited, saying).await {
-            return said;
-        }
-        let mut cause = format!("the first packet to {} was not delivered", G::TOPIC);
-        if let Some(setback) = self.heard.lock().setback.take() {
-            cause = format!("{cause}: {setback}");
-        }
-        Err(SetupError::Unreachable { endpoint: endpoint.to_owned(), waited, cause })
+        let said = match patience {
+            None => saying.await,
+            Some(waited) => match tokio::time::timeout(waited, saying).await {
+                Ok(said) => said,
+                Err(_) => {
+                    let endpoint = endpoint.name().to_owned();
+                    return Err(SetupError::Unreachable { endpoint, waited, cause: self.cause() });
+                }
+            },
+        };
+        said.map_err(|unheard| match unheard {
+            Unheard::Closed(status) => SetupError::Transport(status.to_string()),
+            Unheard::Fault(service, status) => {
+                not_taken(endpoint.topic(greeter.service_name(service), G::TOPIC), &status)
+            }
+        })
     }
 
-    async fn until_known<G: Greeter>(&self, greeter: &G) -> Result<(), SetupError> {
+    async fn until_known<G: Greeter>(&self, greeter: &G) -> Result<(), Unheard> {
         // The machine is asked before the lock is taken, for it may have something to say here.
         let is_flushed = greeter.is_flushed();
         self.heard.lock().begin(is_flushed);
@@ -146,11 +165,10 @@ impl Hello {
             }
             let doubt = greeter.clock_uncertainty();
             let next = self.heard.lock().next(doubt);
-            match next {
-                Ok(Next::Over) => break,
-                Ok(Next::Greet) => pause = Duration::ZERO,
-                Ok(Next::GreetLater) => {}
-                Err(status) => return Err(unheard::<G>(&status)),
+            match next? {
+                Next::Over => break,
+                Next::Greet => pause = Duration::ZERO,
+                Next::GreetLater => {}
             }
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
@@ -160,6 +178,13 @@ impl Hello {
         }
         self.over.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Why nothing was delivered, as far as it is known.
+    fn cause(&self) -> String {
+        let setback = self.heard.lock().setback.take();
+        let setback = setback.map(|status| format!(": {status}"));
+        format!("the first packet was not delivered{}", setback.unwrap_or_default())
     }
 
     fn is_over(&self) -> bool {
@@ -177,23 +202,29 @@ impl Heard {
         }
     }
 
+    fn fail(&mut self, service: usize, status: Status) {
+        if !self.is_final() {
+            self.fault = Some((service, status));
+        }
+    }
+
     /// Whether no further report can change anything.
     fn is_final(&self) -> bool {
-        self.closed.is_some() || self.fault.as_ref().is_some_and(|it| !it.is_retryable())
+        self.closed.is_some() || self.fault.as_ref().is_some_and(|(_, it)| !it.is_retryable())
     }
 
     /// What to do when the last hello was reported, if there was one. `doubt` is how well the
     /// clock is known by now.
-    fn next(&mut self, doubt: Option<Duration>) -> Result<Next, Status> {
+    fn next(&mut self, doubt: Option<Duration>) -> Result<Next, Unheard> {
         if let Some(status) = &self.closed {
-            return Err(status.clone());
+            return Err(Unheard::Closed(status.clone()));
         }
         let stored = std::mem::take(&mut self.stored);
-        if let Some(fault) = self.fault.take() {
-            if !fault.is_retryable() {
-                return Err(fault);
+        if let Some((service, status)) = self.fault.take() {
+            if !status.is_retryable() {
+                return Err(Unheard::Fault(service, status));
             }
-            self.setback = Some(fault);
+            self.setback = Some(status);
             return Ok(Next::GreetLater);
         }
         if !stored {
@@ -210,16 +241,16 @@ impl Heard {
     }
 }
 
-/// Why the first packet was not taken.
-fn unheard<G: Greeter>(status: &Status) -> SetupError {
-    if status.code() == Code::PermissionDenied {
-        return SetupError::Unauthorized {
+/// Why the first packet to a topic was not taken.
+fn not_taken(topic: String, status: &Status) -> SetupError {
+    match status.code() {
+        Code::PermissionDenied => SetupError::Unauthorized {
             action: "write".to_owned(),
-            resource: G::TOPIC.to_owned(),
+            resource: topic,
             cause: status.message().to_owned(),
-        };
+        },
+        _ => SetupError::Transport(format!("the first packet to {topic}: {status}")),
     }
-    SetupError::Transport(status.to_string())
 }
 
 #[cfg(test)]

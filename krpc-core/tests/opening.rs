@@ -18,7 +18,7 @@ use krpc_core::{
     status::{Code, Status},
     transport::{
         BoxFuture, ClientEvents, ClientTransport, CommitPoint, Delivery, Endpoint, Producer,
-        ProducerEvents, Rejected, ServerEvents, ServerTransport, Target, Topology,
+        ProducerEvents, Rejected, ServerEvents, ServerTransport, Target, Topic, Topology,
     },
 };
 
@@ -48,6 +48,10 @@ impl Scripted {
 impl Endpoint for Scripted {
     fn name(&self) -> &str {
         "scripted"
+    }
+
+    fn topic(&self, service: &str, topic: Topic) -> String {
+        format!("{service}.{}", topic.suffix())
     }
 
     fn client(

@@ -13,7 +13,8 @@ use std::{
 use krpc_core::{
     error::SetupError,
     transport::{
-        ClientEvents, ClientTransport, Endpoint, ServerEvents, ServerTransport, TransportConfig,
+        ClientEvents, ClientTransport, Endpoint, ServerEvents, ServerTransport, Topic,
+        TransportConfig,
     },
 };
 use parking_lot::Mutex;
@@ -114,6 +115,10 @@ impl EmbeddedEndpoint {
 impl Endpoint for EmbeddedEndpoint {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn topic(&self, service: &str, topic: Topic) -> String {
+        self.settings.config.topic(service, topic)
     }
 
     fn client(

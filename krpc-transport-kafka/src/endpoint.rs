@@ -5,7 +5,8 @@ use std::sync::Arc;
 use krpc_core::{
     error::SetupError,
     transport::{
-        ClientEvents, ClientTransport, Endpoint, ServerEvents, ServerTransport, TransportConfig,
+        ClientEvents, ClientTransport, Endpoint, ServerEvents, ServerTransport, Topic,
+        TransportConfig,
     },
 };
 
@@ -36,6 +37,10 @@ impl KafkaEndpoint {
 impl Endpoint for KafkaEndpoint {
     fn name(&self) -> &str {
         &self.settings.bootstrap
+    }
+
+    fn topic(&self, service: &str, topic: Topic) -> String {
+        self.settings.config.topic(service, topic)
     }
 
     fn client(

@@ -34,7 +34,7 @@ use crate::{
     status::{Code, Status},
     time::Time,
     transport::{
-        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected,
+        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected, Topic,
         Transmitter, flush, split_token,
     },
     wire,
@@ -262,7 +262,7 @@ impl ServiceChannel {
         self: &Arc<Self>,
     ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
         let machine = self.machine.get_or_try_init(|| self.open()).await?;
-        let (endpoint, options) = (self.shared.endpoint.name(), self.options());
+        let (endpoint, options) = (&*self.shared.endpoint, self.options());
         let patience = (!options.keep_trying).then_some(options.connect_timeout);
         let greeted =
             self.greeted.get_or_try_init(|| self.hello.say(&**self, endpoint, patience)).await;
@@ -306,14 +306,14 @@ impl ServiceChannel {
         let mut machine = self.machine.get()?.lock();
         let now = self.shared.clock.now();
         let result = event(&mut machine, now);
-        let refused = flush(&mut *machine, &**transport, self.index, now);
+        let refused = flush(&mut *machine, &**transport, now);
         self.alarm.set(machine.next_timeout());
         // Woken outside the lock: a waker may run anything.
         let wakers: SmallVec<[_; 1]> = std::iter::from_fn(|| machine.poll_wake()).collect();
         drop(machine);
         wakers.into_iter().for_each(Waker::wake);
-        if let Some(status) = refused {
-            self.hello.refused(status);
+        if let Some((service, status)) = refused {
+            self.hello.refused(service, status);
         }
         Some(result)
     }
@@ -351,7 +351,11 @@ impl Drop for ServiceChannel {
 }
 
 impl Greeter for ServiceChannel {
-    const TOPIC: &str = "the calls topic";
+    const TOPIC: Topic = Topic::Calls;
+
+    fn service_name(&self, _: usize) -> &str {
+        &self.name
+    }
 
     fn greet(&self) {
         self.with(ClientMachine::greet);
@@ -405,7 +409,7 @@ impl ProducerEvents for Events {
     fn delivered(&self, token: u64, delivery: Delivery<'_>) {
         let (index, token) = split_token(token);
         let Some(service) = self.service(index) else { return };
-        service.hello.note(&delivery);
+        service.hello.note(index, &delivery);
         service.with(|machine, now| machine.handle_delivered(token, &delivery, now));
         service.hello.ring();
     }

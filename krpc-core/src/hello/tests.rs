@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::transport::{TransportConfig, memory::MemoryEndpoint};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,7 +48,7 @@ impl Fake {
     }
 
     async fn say(&self) -> Result<(), SetupError> {
-        self.hello.say(self, "somewhere", Some(PATIENCE)).await
+        self.hello.say(self, &endpoint(), Some(PATIENCE)).await
     }
 
     fn greeted(&self) -> usize {
@@ -60,8 +61,8 @@ impl Fake {
         let status = if let Failed(_, code) = fate { code } else { Code::Internal };
         let status = Status::new(status, "as the test has it");
         match fate {
-            Failed(..) => self.hello.note(&Delivery::Failed { status, payload: &[] }),
-            _ => self.hello.note(&Delivery::Stored { appended: None }),
+            Failed(..) => self.hello.note(7, &Delivery::Failed { status, payload: &[] }),
+            _ => self.hello.note(7, &Delivery::Stored { appended: None }),
         }
         let mut inner = self.inner.lock();
         inner.under_way -= 1;
@@ -75,7 +76,11 @@ impl Fake {
 }
 
 impl Greeter for Fake {
-    const TOPIC: &str = "a topic";
+    const TOPIC: Topic = Topic::Replies;
+
+    fn service_name(&self, index: usize) -> &str {
+        ["", "", "", "", "", "", "", "Sum"][index]
+    }
 
     fn greet(&self) {
         let mut inner = self.inner.lock();
@@ -84,7 +89,7 @@ impl Greeter for Fake {
         let fate = if last { inner.fates[0] } else { inner.fates.pop_front().unwrap() };
         if let Refused(code) = fate {
             drop(inner);
-            self.hello.refused(Status::new(code, "as the test has it"));
+            self.hello.refused(7, Status::new(code, "as the test has it"));
             return;
         }
         inner.under_way += 1;
@@ -100,6 +105,11 @@ impl Greeter for Fake {
     fn clock_uncertainty(&self) -> Option<Duration> {
         self.inner.lock().doubt
     }
+}
+
+/// Only asked for names.
+fn endpoint() -> MemoryEndpoint {
+    MemoryEndpoint::private(TransportConfig::default())
 }
 
 fn ms(millis: u64) -> Duration {
@@ -158,7 +168,7 @@ async fn a_start_ends_in_time_and_says_what_it_met() {
 #[tokio::test(start_paused = true)]
 async fn who_is_told_to_keep_trying_outlasts_the_connect_timeout() {
     let fake = Fake::new(&[Failed(30_000, Code::Unavailable), Stored(30_000), Stored(2)]);
-    fake.hello.say(&fake, "somewhere", None).await.unwrap();
+    fake.hello.say(&fake, &endpoint(), None).await.unwrap();
     assert_eq!(fake.greeted(), 3);
 }
 
@@ -167,7 +177,8 @@ async fn a_refusal_for_good_ends_a_start_at_once() {
     for fate in [Failed(3, Code::PermissionDenied), Refused(Code::PermissionDenied)] {
         let fake = Fake::new(&[fate]);
         let error = fake.say().await.unwrap_err();
-        assert!(matches!(error, SetupError::Unauthorized { .. }), "{error}");
+        let SetupError::Unauthorized { resource, .. } = error else { panic!("{error}") };
+        assert_eq!(resource, "krpc.Sum.replies");
         let error = Fake::new(&[Refused(Code::InvalidArgument)]).say().await.unwrap_err();
         assert!(matches!(error, SetupError::Transport(_)), "{error}");
         assert_eq!(fake.greeted(), 1);

@@ -162,7 +162,7 @@ impl Server {
         shared.machine.get_or_init(|| Mutex::new(machine));
         let patience = &shared.options;
         let patience = (!patience.keep_trying).then_some(patience.connect_timeout);
-        shared.hello.say(&*shared, endpoint.name(), patience).await?;
+        shared.hello.say(&*shared, endpoint, patience).await?;
         transport.join().await?;
         let alarm = Arc::clone(&shared.alarm);
         tokio::spawn(alarm.run(shared.clock, Arc::downgrade(&shared), Shared::ring));
@@ -260,8 +260,8 @@ impl Shared {
         self.me
     }
 
-    fn service(&self, index: u16) -> Option<&Arc<dyn Service>> {
-        self.services.get(usize::from(index))
+    pub(super) fn service(&self, index: usize) -> Option<&Arc<dyn Service>> {
+        self.services.get(index)
     }
 
     pub(super) fn stats(&self) -> ServerStats {
@@ -298,7 +298,7 @@ impl Shared {
         let mut machine = self.machine.get()?.lock();
         let now = self.clock.now();
         let result = event(&mut machine, now);
-        let refused = flush(&mut *machine, &**transport, 0, now);
+        let refused = flush(&mut *machine, &**transport, now);
         self.alarm.set(machine.next_timeout());
         let commits = !self.commit_due.load(Ordering::Acquire)
             && machine.has_commits()
@@ -310,8 +310,8 @@ impl Shared {
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
-        if let Some(status) = refused {
-            self.hello.refused(status);
+        if let Some((service, status)) = refused {
+            self.hello.refused(service, status);
         }
         if commits {
             self.commits.notify_one();
@@ -360,7 +360,7 @@ impl Shared {
             for Dispatch { place, call, cancel } in calls.drain(..) {
                 let index = call.origin.position.partition.service;
                 let responder = Responder::new(batch, place, self.pace.is_quick());
-                let Some(service) = self.service(index) else { continue };
+                let Some(service) = self.service(usize::from(index)) else { continue };
                 let incoming = Incoming::new(call, cancel, responder);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.

@@ -23,8 +23,8 @@ impl ProducerEvents for Events {
         if let Delivery::Failed { status, .. } = &delivery {
             tracing::warn!(target: "krpc::server", %status, "a packet was not delivered");
         }
-        let (_, token) = split_token(token);
-        shared.hello().note(&delivery);
+        let (service, token) = split_token(token);
+        shared.hello().note(service, &delivery);
         shared.with(|machine, now| machine.handle_delivered(token, &delivery, now));
         shared.hello().ring();
     }

@@ -5,10 +5,14 @@
 use std::time::Duration;
 
 use super::{driver::Shared, machine::ServerMachine};
-use crate::hello::Greeter;
+use crate::{hello::Greeter, transport::Topic};
 
 impl Greeter for Shared {
-    const TOPIC: &str = "the replies topic";
+    const TOPIC: Topic = Topic::Replies;
+
+    fn service_name(&self, index: usize) -> &str {
+        self.service(index).map_or("", |service| service.descriptor().name)
+    }
 
     fn greet(&self) {
         self.with(ServerMachine::announce_everywhere);

@@ -245,6 +245,9 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// The endpoint as users write it, for messages.
     fn name(&self) -> &str;
 
+    /// The name of one of a service's topics, for messages.
+    fn topic(&self, service: &str, topic: Topic) -> String;
+
     /// A client's side. Does not wait for the broker: [`ClientTransport::open`] does.
     ///
     /// # Errors
@@ -384,23 +387,23 @@ pub(crate) trait Transmitter {
     fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time);
 }
 
-/// Hands all packets that are due to a producer. `tag` goes into the upper bits of each token, so
-/// that the delivery report finds its machine. Yields why a packet was not taken, if one was not:
-/// of that one no report comes.
+/// Hands all packets that are due to a producer. The service's index goes into the upper bits of
+/// each token, so that the delivery report finds it. Yields the service whose packet was not taken
+/// and why, if one was not: of that one no report comes.
 pub(crate) fn flush(
     machine: &mut impl Transmitter,
     producer: &dyn Producer,
-    tag: u16,
     now: Time,
-) -> Option<Status> {
+) -> Option<(usize, Status)> {
     let mut refused = None;
     while let Some(transmit) = machine.poll_transmit(now) {
-        let token = (u64::from(tag) << TAG_SHIFT) | transmit.token;
+        let service = transmit.target.service;
+        let token = (u64::from(service) << TAG_SHIFT) | transmit.token;
         match producer.send(transmit.target, &transmit.payload, token) {
             Ok(()) => machine.handle_sent(transmit.payload),
             Err(rejected) => {
                 if let Rejected::Failed(status) = &rejected {
-                    refused = Some(status.clone());
+                    refused = Some((usize::from(service), status.clone()));
                 }
                 machine.handle_rejected(transmit, rejected, now);
             }
@@ -409,7 +412,7 @@ pub(crate) fn flush(
     refused
 }
 
-/// The tag and the machine's own token of a delivery report's token.
+/// The service's index and the machine's own token of a delivery report's token.
 pub(crate) const fn split_token(token: u64) -> (usize, u64) {
     ((token >> TAG_SHIFT) as usize, token & ((1 << TAG_SHIFT) - 1))
 }

@@ -110,6 +110,10 @@ impl Endpoint for MemoryEndpoint {
         &self.name
     }
 
+    fn topic(&self, service: &str, topic: Topic) -> String {
+        self.config.topic(service, topic)
+    }
+
     fn client(
         &self,
         events: Arc<dyn ClientEvents>,
