@@ -92,8 +92,8 @@ pub(crate) trait Greeter {
 }
 
 impl Hello {
-    /// The fate of a service's packet. To be said before the machine hears of it, so that whoever finds the
-    /// machine flushed knows of every fault; [`Hello::ring`] afterwards.
+    /// The fate of a service's packet. To be said before the machine hears of it, so that whoever
+    /// finds the machine flushed knows of every fault; [`Hello::ring`] afterwards.
     pub(crate) fn note(&self, service: usize, delivery: &Delivery<'_>) {
         if self.is_over() {
             return;
