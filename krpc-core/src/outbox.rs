@@ -314,7 +314,7 @@ impl<C> Outbox<C> {
 
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.stalled = None;
+        self.stalled = self.stalled.filter(|until| now < *until);
         self.corked = self.corked.filter(|until| now < *until);
         while self.retries.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, key, packet)) = self.retries.pop_front() else { break };

@@ -227,6 +227,8 @@ fn a_packet_that_met_a_full_queue_is_not_overtaken() {
     assert_eq!(open(&again), (1, vec![1]), "a report tells of room");
     assert!(outbox.handle_rejected(again, Rejected::Full, NOW).is_none());
     assert_eq!(poll(&mut outbox), None);
+    outbox.handle_timeout(NOW + RETRY_BACKOFF / 2);
+    assert_eq!(poll(&mut outbox), None, "an alarm for something else tells nothing");
     outbox.handle_timeout(NOW + RETRY_BACKOFF);
     assert_eq!(poll(&mut outbox), Some((1, vec![1])), "and so does time");
     assert_eq!(poll(&mut outbox), Some((2, vec![2; FULL_BYTES])));
