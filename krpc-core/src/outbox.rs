@@ -225,6 +225,7 @@ impl<C> Outbox<C> {
             payload.extend_from_slice(&frame);
             let next = Packet { payload, ..Packet::default() };
             lane.full.push_back(std::mem::replace(&mut lane.gathering, next));
+            self.corked = None;
         }
         let packet = &mut lane.gathering;
         packet.frames += 1;

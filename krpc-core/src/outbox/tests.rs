@@ -295,3 +295,13 @@ fn a_full_packet_leaves_a_corked_outbox() {
     push_to(&mut outbox, LANE, 1, FULL_BYTES).unwrap();
     assert!(poll(&mut outbox).is_some());
 }
+
+#[test]
+fn a_packet_that_can_hold_no_more_leaves_a_corked_outbox() {
+    let mut outbox = outbox(200);
+    outbox.cork(NOW);
+    push_to(&mut outbox, LANE, 1, 100).unwrap();
+    assert_eq!(poll(&mut outbox), None);
+    push_to(&mut outbox, LANE, 2, 100).unwrap();
+    assert_eq!(poll(&mut outbox), Some((0, vec![1; 100])));
+}
