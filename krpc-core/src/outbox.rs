@@ -244,9 +244,15 @@ impl<C> Outbox<C> {
         Ok(&mut lane.note)
     }
 
-    /// More frames are about to come: packets wait for them, at most 2 ms, unless one is full.
+    /// More frames are about to come: packets wait for them, at most 2 ms from the first time that
+    /// this was said, unless one is full.
     pub fn cork(&mut self, now: Time) {
         self.corked.get_or_insert(now + GATHER);
+    }
+
+    /// Ends the waiting whose time is over; whether there was such.
+    pub fn cork_is_over(&mut self, now: Time) -> bool {
+        self.corked.take_if(|until| *until <= now).is_some()
     }
 
     /// No more frames are about to come.
@@ -316,7 +322,7 @@ impl<C> Outbox<C> {
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
         self.stalled = self.stalled.filter(|until| now < *until);
-        self.corked = self.corked.filter(|until| now < *until);
+        self.cork_is_over(now);
         while self.retries.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, key, packet)) = self.retries.pop_front() else { break };
             self.requeue(key, packet);
@@ -325,7 +331,8 @@ impl<C> Outbox<C> {
 
     /// The next packet to hand to the transport.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
-        if self.stalled.is_some() || self.corked.is_some_and(|until| now < until) {
+        self.cork_is_over(now);
+        if self.stalled.is_some() || self.corked.is_some() {
             return None;
         }
         loop {
