@@ -196,6 +196,8 @@ impl<W> ClientMachine<W> {
     pub fn handle_record(&mut self, record: &Record, now: Time) {
         let Ok(packet) = self.inbox.open(record.partition, &record.payload) else { return };
         let (sender, broadcast) = (packet.header.sender, packet.broadcast);
+        // First, or the waiting for earlier callers would end that for those of this record.
+        self.outbox.cork_is_over(now);
         self.pending.begin_batch();
         for frame in packet.frames() {
             match frame {
@@ -240,6 +242,7 @@ impl<W> ClientMachine<W> {
 
     /// Time has passed: expired calls end.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.wait_no_longer(now);
         self.outbox.handle_timeout(now);
         while let Some(id) = self.pending.poll_expired(now) {
             let message = "the deadline passed before a reply came";
@@ -251,6 +254,7 @@ impl<W> ClientMachine<W> {
 
     /// The next packet to send.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        self.wait_no_longer(now);
         self.outbox.poll_transmit(now)
     }
 
@@ -303,6 +307,13 @@ impl<W> ClientMachine<W> {
     fn gathered(&mut self) {
         if self.pending.unseen() == 0 {
             self.outbox.uncork();
+        }
+    }
+
+    /// Whoever was waited for in vain is not waited for again.
+    fn wait_no_longer(&mut self, now: Time) {
+        if self.outbox.cork_is_over(now) {
+            self.pending.begin_batch();
         }
     }
 

@@ -240,6 +240,10 @@ fn an_end_that_nobody_looks_at_holds_up_one_packet_at_most() {
     assert!(machine.poll_transmit(NOW).is_none());
     machine.handle_timeout(NOW + Duration::from_millis(2));
     assert_eq!(sent(&mut machine), [(next, "request")]);
+    let other = start(&mut machine).unwrap();
+    assert_eq!(sent(&mut machine), [(other, "request")], "at once, although nothing came");
+    machine.cancel(other);
+    assert_eq!(sent(&mut machine), [(other, "cancel")]);
     arrive(&mut machine, ME, 99, &[reply(next)]);
     machine.poll_call(next, &8);
     start(&mut machine).unwrap();
