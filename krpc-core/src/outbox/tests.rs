@@ -287,7 +287,7 @@ fn a_corked_outbox_waits_for_more_but_not_for_long() {
     let late = outbox.poll_transmit(NOW + GATHER).as_ref().map(open);
     assert_eq!(late, Some((1, vec![3])), "any event after that time will do");
     outbox.cork(NOW + GATHER);
-    push(&mut outbox, 4);
+    push_to(&mut outbox, lane(1), 4, 1).unwrap();
     assert!(outbox.poll_transmit(NOW + GATHER).is_none(), "the next cork is one of its own");
     outbox.cork(NOW + 2 * GATHER);
     assert!(outbox.poll_transmit(NOW + 2 * GATHER).is_some(), "and not longer for being renewed");
