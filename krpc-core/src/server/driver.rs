@@ -5,10 +5,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "a driver: time and tasks enter here")]
 
+mod run;
+
 use std::{
     collections::HashSet,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -22,13 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     batch::Batch,
-    builtin,
     commits::commit_loop,
     events::Events,
-    intake::Call,
     machine::{Dispatch, ServerCounts, ServerMachine},
-    responder::{Pace, Responder},
-    service::{Incoming, Service, check_service_name},
+    responder::Pace,
+    service::{Service, check_service_name},
 };
 use crate::{
     alarm::Alarm,
@@ -37,15 +36,11 @@ use crate::{
     error::{SetupError, ShutdownError},
     hello::Hello,
     ids::{InstanceId, PartitionId},
-    outbox::GATHER,
     status::{Code, Status},
     time::Time,
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
     wire,
 };
-
-/// Calls that are taken out under one lock, and whose replies share packets if they come at once.
-const DISPATCH_BATCH: usize = 256;
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -323,83 +318,6 @@ impl Shared {
             self.quiet.notify_waiters();
         }
         Some(result)
-    }
-
-    /// Drives the machine with an event, and runs every call that may run then.
-    pub(super) fn step(self: &Arc<Self>, event: impl FnOnce(&mut ServerMachine<Context>, Time)) {
-        let mut calls = std::mem::take(&mut *self.calls.lock());
-        self.with(|machine, now| {
-            event(machine, now);
-            self.next_calls(machine, now, &mut calls);
-        });
-        if !calls.is_empty() {
-            self.run(&mut calls);
-        }
-        *self.calls.lock() = calls;
-    }
-
-    /// Runs every call that may run now.
-    pub(super) fn dispatch(self: &Arc<Self>) {
-        self.step(|_, _| {});
-    }
-
-    /// Runs these calls, and then whatever may run after them. The machine gets their answers
-    /// together, but no later than a handler may take.
-    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>) {
-        // Handlers may start tasks and timers at their first poll already.
-        let _entered = self.runtime.enter();
-        let batch = &self.batch;
-        batch.begin_run();
-        while !calls.is_empty() {
-            let mut began = self.clock.now();
-            let mut given = began;
-            if calls.len() > 1 {
-                // Should one of them hold this thread up, the others' answers need not wait.
-                self.alarm.set(Some(began + GATHER));
-            }
-            for Dispatch { place, call, cancel } in calls.drain(..) {
-                let index = call.origin.position.partition.service;
-                let responder = Responder::new(batch, place, self.pace.is_quick());
-                let Some(service) = self.service(usize::from(index)) else { continue };
-                let incoming = Incoming::new(call, cancel, responder);
-                // The user's code again: of serializing and dropping. A panic of it ends the call,
-                // which is answered as it is dropped, and not the thread that reads records.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
-                    builtin::dispatch(self, index, &**service, incoming);
-                }));
-                let now = self.clock.now();
-                self.pace.polled(now.saturating_since(began));
-                began = now;
-                if now.saturating_since(given) > self.options.first_poll {
-                    self.with(|machine, now| batch.finish(machine, now));
-                    began = self.clock.now();
-                    given = began;
-                }
-            }
-            self.with(|machine, now| {
-                batch.finish(machine, now);
-                self.next_calls(machine, now, calls);
-            });
-        }
-        if batch.end_run() {
-            self.with(|machine, now| batch.finish(machine, now));
-        }
-    }
-
-    /// The next calls that may run, at most a batch.
-    fn next_calls(
-        &self,
-        machine: &mut ServerMachine<Context>,
-        now: Time,
-        calls: &mut Vec<Dispatch<Context>>,
-    ) {
-        let context = |call: &mut Call| {
-            let metadata = std::mem::take(&mut call.metadata);
-            Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
-        };
-        let next = || machine.poll_dispatch(now, context);
-        calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));
-        machine.expect_replies(calls.len(), now);
     }
 
     fn ring(&self) {

@@ -1,0 +1,108 @@
+//! Driver: runs the calls that may run, on the thread that made it so.
+//!
+//! from: [`crate::server::events`], when records were read, and [`crate::server::responder`]
+//! to: [`crate::server::builtin`] (calls to run), [`crate::server::batch`] (their answers)
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::Shared;
+use crate::{
+    context::Context,
+    outbox::GATHER,
+    server::{
+        builtin,
+        intake::Call,
+        machine::{Dispatch, ServerMachine},
+        responder::Responder,
+        service::Incoming,
+    },
+    time::Time,
+};
+
+/// Calls that are taken out under one lock, and whose replies share packets if they come at once.
+const DISPATCH_BATCH: usize = 256;
+
+impl Shared {
+    /// Drives the machine with an event, and runs every call that may run then.
+    pub(in crate::server) fn step(
+        self: &Arc<Self>,
+        event: impl FnOnce(&mut ServerMachine<Context>, Time),
+    ) {
+        let mut calls = std::mem::take(&mut *self.calls.lock());
+        self.with(|machine, now| {
+            event(machine, now);
+            self.next_calls(machine, now, &mut calls);
+        });
+        if !calls.is_empty() {
+            self.run(&mut calls);
+        }
+        *self.calls.lock() = calls;
+    }
+
+    /// Runs every call that may run now.
+    pub(in crate::server) fn dispatch(self: &Arc<Self>) {
+        self.step(|_, _| {});
+    }
+
+    /// Runs these calls, and then whatever may run after them. The machine gets their answers
+    /// together, but no later than a handler may take.
+    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>) {
+        // Handlers may start tasks and timers at their first poll already.
+        let _entered = self.runtime.enter();
+        let batch = &self.batch;
+        batch.begin_run();
+        while !calls.is_empty() {
+            let mut began = self.clock.now();
+            let mut given = began;
+            if calls.len() > 1 {
+                // Should one of them hold this thread up, the others' answers need not wait.
+                self.alarm.set(Some(began + GATHER));
+            }
+            for Dispatch { place, call, cancel } in calls.drain(..) {
+                let index = call.origin.position.partition.service;
+                let responder = Responder::new(batch, place, self.pace.is_quick());
+                let Some(service) = self.service(usize::from(index)) else { continue };
+                let incoming = Incoming::new(call, cancel, responder);
+                // The user's code again: of serializing and dropping. A panic of it ends the call,
+                // which is answered as it is dropped, and not the thread that reads records.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    builtin::dispatch(self, index, &**service, incoming);
+                }));
+                let now = self.clock.now();
+                self.pace.polled(now.saturating_since(began));
+                began = now;
+                if now.saturating_since(given) > self.options.first_poll {
+                    self.with(|machine, now| batch.finish(machine, now));
+                    began = self.clock.now();
+                    given = began;
+                }
+            }
+            self.with(|machine, now| {
+                batch.finish(machine, now);
+                self.next_calls(machine, now, calls);
+            });
+        }
+        if batch.end_run() {
+            self.with(|machine, now| batch.finish(machine, now));
+        }
+    }
+
+    /// The next calls that may run, at most a batch.
+    fn next_calls(
+        &self,
+        machine: &mut ServerMachine<Context>,
+        now: Time,
+        calls: &mut Vec<Dispatch<Context>>,
+    ) {
+        let context = |call: &mut Call| {
+            let metadata = std::mem::take(&mut call.metadata);
+            Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
+        };
+        let next = || machine.poll_dispatch(now, context);
+        calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));
+        machine.expect_replies(calls.len(), now);
+    }
+}
