@@ -120,6 +120,16 @@ impl Context {
         let _ = self.inner.cancelled.set(());
     }
 
+    /// The present moment, on the call's time line.
+    pub(crate) fn now(&self) -> Time {
+        self.inner.clock.now()
+    }
+
+    /// Whether the deadline has passed by then.
+    pub(crate) fn is_late(&self, now: Time) -> bool {
+        self.inner.deadline <= now
+    }
+
     pub(crate) fn take_reply_metadata(&self) -> Metadata {
         std::mem::take(&mut self.inner.reply_metadata.lock())
     }

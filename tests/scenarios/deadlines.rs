@@ -1,8 +1,15 @@
 //! Deadlines: of the method, of the call, of the channel; while a handler runs, and too late.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use krpc::prelude::*;
 
 use crate::support::{
@@ -131,4 +138,51 @@ fn calls_that_wait_for_a_place_too_long_are_answered_and_not_executed() {
         eventually("all are answered", answered).await;
         assert_eq!(worker.log.executions(), [(0, 1)].into());
     });
+}
+
+/// Jobs that hold the thread they run on.
+#[krpc::service]
+trait Hold {
+    /// Returns at once.
+    async fn pass(&self);
+    /// Holds its thread until its deadline is over.
+    async fn hold(&self, cx: &Context);
+}
+
+#[derive(Clone, Default)]
+struct Holder(Arc<AtomicUsize>);
+
+impl Hold for Holder {
+    async fn pass(&self) {}
+
+    async fn hold(&self, cx: &Context) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        thread::sleep(cx.remaining() + 10 * DOUBT);
+    }
+}
+
+#[test]
+fn calls_behind_one_that_holds_the_thread_past_their_deadlines_are_not_executed() {
+    // Two that are not quick have those after them begun as tasks, of which two run at once here.
+    for (before, most) in [(0, 1), (2, 2)] {
+        scenario(async |place| {
+            let holder = Holder::default();
+            let server = place.serve(HoldServer::new(holder.clone())).await;
+            let hold = HoldClient::new(&place.connect().await);
+            hold.pass().await.unwrap();
+            for _ in 0..before {
+                hold.hold().timeout(millis(50)).await.unwrap_err();
+            }
+            // While two packets are under way, the calls share a third.
+            let first = join_all([hold.pass(), hold.pass()]);
+            let calls = join_all((0..20).map(|_| hold.hold().timeout(millis(500))));
+            let (_, late) = join(first, calls).await;
+            for late in late {
+                assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
+            }
+            eventually("all is answered", || server.stats().unfinished == 0).await;
+            let executed = holder.0.load(Ordering::SeqCst) - before;
+            assert!(executed <= most + 1, "{executed} were executed");
+        });
+    }
 }

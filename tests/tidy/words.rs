@@ -35,6 +35,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/guarantees/crash.rs", SUCCESSOR, "commits happen unseen, in the server's process"),
     ("tests/guarantees/work.rs", "eventually", "asks for a condition again and again"),
     ("tests/guarantees/work.rs", "run", "a handler that takes time"),
+    ("tests/scenarios/deadlines.rs", "hold", "a handler that blocks its thread"),
     ("tests/scenarios/deadlines.rs", OWN_TIMEOUT, "shows that nothing happens"),
     ("tests/scenarios/deadlines.rs", PLACE, "lateness beyond what clocks leave in doubt"),
     ("tests/support/mod.rs", "eventually_ok", "asks for a condition again and again"),

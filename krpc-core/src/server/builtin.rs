@@ -34,7 +34,7 @@ pub struct ServiceInfo {
     pub running: usize,
     /// Calls that wait for a place.
     pub queued: usize,
-    /// Handlers started since the server's start.
+    /// Calls that got a place to run since the server's start.
     pub executed: u64,
     /// Packets of replies sent since the server's start: replies under way at once share them.
     pub packets: u64,

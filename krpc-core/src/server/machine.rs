@@ -37,7 +37,7 @@ const MAX_UNFINISHED: usize = 65_536;
 /// Counts since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServerCounts {
-    /// Handlers started.
+    /// Calls that got a place to run.
     pub executed: u64,
     /// Calls answered `DeadlineExceeded` without executing.
     pub expired: u64,

@@ -25,6 +25,7 @@ use crate::{
     error::SetupError,
     metadata::Metadata,
     status::{Code, Status},
+    time::Time,
     wire::frame::Outcome,
 };
 
@@ -233,11 +234,18 @@ impl<R: 'static> Run<R> {
         // Without a server there is nobody to answer.
         let Some(runtime) = self.responder.detach() else { return };
         runtime.spawn(async move {
-            let ended = tokio::select! {
-                biased;
-                value = future => Ok(value),
-                () = self.context.cancelled() => Err(cancelled()),
-                () = tokio::time::sleep_until(self.context.deadline().into()) => Err(overdue()),
+            // It may have waited for a thread.
+            let ended = match unwanted(&self.context, self.context.now()) {
+                Some(status) => {
+                    drop(future);
+                    Err(status)
+                }
+                None => tokio::select! {
+                    biased;
+                    value = future => Ok(value),
+                    () = self.context.cancelled() => Err(cancelled()),
+                    () = tokio::time::sleep_until(self.context.deadline().into()) => Err(overdue()),
+                },
             };
             // For what the handler spawned: its call is over, one way or another.
             self.context.cancel();
@@ -280,12 +288,21 @@ impl fmt::Debug for Incoming {
     }
 }
 
+/// Why a call need not be executed any more.
+pub(super) fn unwanted(context: &Context, now: Time) -> Option<Status> {
+    match () {
+        () if context.is_cancelled() => Some(cancelled()),
+        () if context.is_late(now) => Some(overdue()),
+        () => None,
+    }
+}
+
 fn cancelled() -> Status {
     Status::new(Code::Cancelled, "the caller gave up")
 }
 
 fn overdue() -> Status {
-    Status::new(Code::DeadlineExceeded, "the deadline passed while the handler ran")
+    Status::new(Code::DeadlineExceeded, "the deadline passed before the handler was done")
 }
 
 fn unencodable(method: &MethodDescriptor, error: &str) -> Status {

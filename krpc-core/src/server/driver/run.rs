@@ -11,15 +11,17 @@ use std::{
 use super::Shared;
 use crate::{
     context::Context,
+    metadata::Metadata,
     outbox::GATHER,
     server::{
         builtin,
         intake::Call,
         machine::{Dispatch, ServerMachine},
         responder::Responder,
-        service::Incoming,
+        service::{Incoming, unwanted},
     },
     time::Time,
+    wire::frame::Outcome,
 };
 
 /// Calls that are taken out under one lock, and whose replies share packets if they come at once.
@@ -65,6 +67,11 @@ impl Shared {
                 let index = call.origin.position.partition.service;
                 let responder = Responder::new(batch, place, self.pace.is_quick());
                 let Some(service) = self.service(usize::from(index)) else { continue };
+                // Those before it may have taken long.
+                if let Some(status) = unwanted(&cancel, began) {
+                    responder.finish(Outcome::Status(status), Metadata::new());
+                    continue;
+                }
                 let incoming = Incoming::new(call, cancel, responder);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
