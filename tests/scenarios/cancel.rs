@@ -1,10 +1,13 @@
 //! Callers that give up, and channels that close.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use krpc::prelude::*;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::support::{
     eventually, scenario,
@@ -33,6 +36,36 @@ fn a_dropped_call_is_forgotten_and_its_handler_cancelled() {
         eventually("nothing is left", || server.stats().unfinished == 0).await;
         assert_eq!(server.stats().counts.cancelled, 20);
         assert_eq!(work.quick(99).await, Ok(99));
+    });
+}
+
+/// What a handler that returns at once left behind.
+#[krpc::service]
+trait Leave {
+    async fn leave(&self, cx: &Context);
+}
+
+#[derive(Clone, Default)]
+struct Leaver(Arc<Notify>);
+
+impl Leave for Leaver {
+    async fn leave(&self, cx: &Context) {
+        let (cx, told) = (cx.clone(), Arc::clone(&self.0));
+        tokio::spawn(async move {
+            cx.cancelled().await;
+            told.notify_one();
+        });
+    }
+}
+
+#[test]
+fn what_a_handler_left_behind_is_told_that_its_call_is_over() {
+    scenario(async |place| {
+        let leaver = Leaver::default();
+        let _server = place.serve(LeaveServer::new(leaver.clone())).await;
+        let leave = LeaveClient::new(&place.connect().await);
+        leave.leave().await.unwrap();
+        leaver.0.notified().await;
     });
 }
 

@@ -247,14 +247,14 @@ impl<R: 'static> Run<R> {
                     () = tokio::time::sleep_until(self.context.deadline().into()) => Err(overdue()),
                 },
             };
-            // For what the handler spawned: its call is over, one way or another.
-            self.context.cancel();
             self.respond(ended);
         });
     }
 
     fn respond(self, ended: Result<R, Status>) {
         let Self { method, encode, codec, context, responder, .. } = self;
+        // For what the handler spawned: its call is over, one way or another.
+        context.cancel();
         let mut value = VALUE.take();
         value.clear();
         let outcome = match ended.map(|result| encode(&result, codec, &mut value)) {
