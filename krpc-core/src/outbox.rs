@@ -34,7 +34,7 @@ const PACKETS_IN_FLIGHT: usize = 2;
 const FULL_BYTES: usize = 256 * 1024;
 
 /// How long packets are held back, at most, for frames that are about to come.
-pub(crate) const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How long a packet that failed waits before it is tried again.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);

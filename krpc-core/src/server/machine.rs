@@ -246,14 +246,6 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// So many calls were handed out together: replies that come at once are to share packets.
-    pub fn expect_replies(&mut self, calls: usize, now: Time) {
-        match calls {
-            0 | 1 => self.outbox.uncork(),
-            _ => self.outbox.cork(now),
-        }
-    }
-
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
         self.outbox.handle_timeout(now);

@@ -6,13 +6,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use super::Shared;
 use crate::{
     context::Context,
     metadata::Metadata,
-    outbox::GATHER,
     server::{
         builtin,
         intake::Call,
@@ -24,48 +24,57 @@ use crate::{
     wire::frame::Outcome,
 };
 
-/// Calls that are taken out under one lock, and whose replies share packets if they come at once.
+/// Calls that are taken out under one lock.
 const DISPATCH_BATCH: usize = 256;
 
+/// How long answers wait, at most, while a handler behind them holds the thread.
+const HELD_UP: Duration = Duration::from_millis(2);
+
 impl Shared {
-    /// Drives the machine with an event, and runs every call that may run then.
+    /// Drives the machine with an event, and has every call run that may run then: as tasks, for
+    /// this may be a worker of the runtime, which a handler must not hold up.
     pub(in crate::server) fn step(
         self: &Arc<Self>,
         event: impl FnOnce(&mut ServerMachine<Context>, Time),
     ) {
+        self.drive(event, false);
+    }
+
+    /// Runs every call that may run now, on this thread as far as it is done at once.
+    pub(in crate::server) fn dispatch(self: &Arc<Self>) {
+        self.drive(|_, _| {}, true);
+    }
+
+    fn drive(self: &Arc<Self>, event: impl FnOnce(&mut ServerMachine<Context>, Time), here: bool) {
         let mut calls = std::mem::take(&mut *self.calls.lock());
         self.with(|machine, now| {
             event(machine, now);
             self.next_calls(machine, now, &mut calls);
         });
         if !calls.is_empty() {
-            self.run(&mut calls);
+            self.run(&mut calls, here);
         }
         *self.calls.lock() = calls;
     }
 
-    /// Runs every call that may run now.
-    pub(in crate::server) fn dispatch(self: &Arc<Self>) {
-        self.step(|_, _| {});
-    }
-
     /// Runs these calls, and then whatever may run after them. The machine gets their answers
     /// together, but no later than a handler may take.
-    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>) {
+    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>, here: bool) {
         // Handlers may start tasks and timers at their first poll already.
         let _entered = self.runtime.enter();
         let batch = &self.batch;
         batch.begin_run();
         while !calls.is_empty() {
             let mut began = self.clock.now();
-            let mut given = began;
-            if calls.len() > 1 {
-                // Should one of them hold this thread up, the others' answers need not wait.
-                self.alarm.set(Some(began + GATHER));
-            }
+            let mut given = None;
             for Dispatch { place, call, cancel } in calls.drain(..) {
+                // Should this one hold the thread up, the answers before it are fetched.
+                match given {
+                    None => given = Some(began),
+                    Some(_) => self.alarm.set(Some(began + HELD_UP)),
+                }
                 let index = call.origin.position.partition.service;
-                let responder = Responder::new(batch, place, self.pace.is_quick());
+                let responder = Responder::new(batch, place, here && self.pace.is_quick());
                 let Some(service) = self.service(usize::from(index)) else { continue };
                 // Those before it may have taken long.
                 if let Some(status) = unwanted(&cancel, began) {
@@ -81,10 +90,10 @@ impl Shared {
                 let now = self.clock.now();
                 self.pace.polled(now.saturating_since(began));
                 began = now;
-                if now.saturating_since(given) > self.options.first_poll {
+                if given.is_some_and(|at| now.saturating_since(at) > self.options.first_poll) {
                     self.with(|machine, now| batch.finish(machine, now));
                     began = self.clock.now();
-                    given = began;
+                    given = None;
                 }
             }
             self.with(|machine, now| {
@@ -110,6 +119,5 @@ impl Shared {
         };
         let next = || machine.poll_dispatch(now, context);
         calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));
-        machine.expect_replies(calls.len(), now);
     }
 }
