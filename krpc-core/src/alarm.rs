@@ -57,8 +57,6 @@ impl Alarm {
                     () = self.changed.notified() => continue,
                 }
             }
-            // After the tasks that are ready to run: they may do what is due.
-            tokio::task::yield_now().await;
             self.at.store(NEVER, Ordering::Release);
             match owner.upgrade() {
                 Some(owner) => ring(&owner),

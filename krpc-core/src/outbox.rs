@@ -260,11 +260,6 @@ impl<C> Outbox<C> {
         self.corked = None;
     }
 
-    /// Whether a packet would leave now.
-    pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() && self.stalled.is_none() && self.corked.is_none()
-    }
-
     /// The report of a packet: `Ok`, or the failure and the packet's bytes.
     pub fn handle_delivered(
         &mut self,

@@ -318,15 +318,9 @@ impl ServiceChannel {
         Some(result)
     }
 
-    /// The end of a call, once. A look at the table, after which requests may be due that waited
-    /// for this caller's next one: soon, for it may be about to come.
+    /// The end of a call, once. A look at the table, after which nothing is to be done.
     pub(crate) fn poll_call(&self, id: CallId, waiter: &Waker) -> Option<Completion> {
-        let mut machine = self.machine.get()?.lock();
-        let ended = machine.poll_call(id, waiter);
-        if machine.is_ready() {
-            self.alarm.set(Some(Time::default()));
-        }
-        ended
+        self.machine.get()?.lock().poll_call(id, waiter)
     }
 
     fn ring(&self) {

@@ -158,14 +158,9 @@ impl<W> ClientMachine<W> {
     where
         W: Clone,
     {
-        let ended = self.pending.poll(id, waiter);
-        self.gathered();
-        ended
-    }
-
-    /// Whether requests are to be sent that waited for others: those will not come.
-    pub fn is_ready(&self) -> bool {
-        self.outbox.is_ready()
+        // If it was the last of those that were woken together, requests still wait for it: it
+        // may be about to call again, and if it is not, the next call or the alarm sends them.
+        self.pending.poll(id, waiter)
     }
 
     /// The caller is gone. If the call still waits, its server is told.
@@ -303,7 +298,7 @@ impl<W> ClientMachine<W> {
         &self.balance
     }
 
-    /// Whoever was woken with others has looked: there is nobody left to wait for, perhaps.
+    /// Nobody may be left to wait for.
     fn gathered(&mut self) {
         if self.pending.unseen() == 0 {
             self.outbox.uncork();

@@ -213,21 +213,28 @@ fn callers_that_were_answered_together_share_their_next_packet() {
 }
 
 #[test]
-fn nobody_waits_for_a_caller_that_does_not_call_again() {
-    for looks in [true, false] {
-        let mut machine = client();
-        let [first, second] = answered_together(&mut machine);
-        machine.poll_call(first, &8);
-        start(&mut machine).unwrap();
-        assert!(!machine.is_ready());
-        if looks {
-            machine.poll_call(second, &8);
-        } else {
-            machine.cancel(second);
-        }
-        assert!(machine.is_ready());
-        assert_eq!(sent(&mut machine).len(), 1);
-    }
+fn a_caller_that_is_gone_is_not_waited_for() {
+    let mut machine = client();
+    let [first, second] = answered_together(&mut machine);
+    machine.poll_call(first, &8);
+    start(&mut machine).unwrap();
+    assert!(machine.poll_transmit(NOW).is_none());
+    machine.cancel(second);
+    assert_eq!(sent(&mut machine).len(), 1);
+}
+
+#[test]
+fn a_caller_that_does_not_call_again_is_waited_for_until_the_alarm() {
+    let mut machine = client();
+    let [first, second] = answered_together(&mut machine);
+    machine.poll_call(first, &8);
+    start(&mut machine).unwrap();
+    machine.poll_call(second, &8);
+    assert!(machine.poll_transmit(NOW).is_none(), "it may be about to call");
+    let due = NOW + Duration::from_millis(2);
+    assert_eq!(machine.next_timeout(), Some(due), "whether or not its thread is busy");
+    machine.handle_timeout(due);
+    assert_eq!(sent(&mut machine).len(), 1);
 }
 
 /// A future that is kept and not polled must not slow down those that are.
