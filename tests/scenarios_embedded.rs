@@ -2,6 +2,8 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+#[path = "scenarios/blocking.rs"]
+mod blocking;
 #[path = "scenarios/calls.rs"]
 mod calls;
 #[path = "scenarios/context.rs"]

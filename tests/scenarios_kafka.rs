@@ -5,6 +5,8 @@
 mod scenarios;
 mod support;
 
+#[path = "scenarios/blocking.rs"]
+mod blocking;
 #[path = "scenarios/topics.rs"]
 mod topics;
 

@@ -1,6 +1,12 @@
 //! Limits: how many handlers run at once, how many calls are in flight.
 
-use krpc::prelude::*;
+use std::thread;
+
+use futures_util::future::join_all;
+use krpc::{
+    prelude::*,
+    rt::{Incoming, Service, ServiceDescriptor},
+};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -108,5 +114,29 @@ fn a_backlog_of_many_times_the_limit_is_worked_off() {
         assert_eq!((worker.log.most(), worker.log.started()), (2, 500));
         assert!(worker.log.executions().values().all(|times| *times == 1));
         eventually("nothing is left", || server.stats().unfinished == 0).await;
+    });
+}
+
+/// Answers each call from a thread of its own.
+struct Elsewhere;
+
+impl Service for Elsewhere {
+    fn descriptor(&self) -> &'static ServiceDescriptor {
+        WorkServer::new(Worker::new()).descriptor()
+    }
+
+    fn dispatch(&self, call: Incoming) {
+        thread::spawn(move || call.refuse(Status::new(Code::ResourceExhausted, "not here")));
+    }
+}
+
+#[test]
+fn an_answer_from_another_thread_makes_room_for_the_next_call() {
+    scenario(async |place| {
+        let _server = start(place.server().concurrency(1).serve(Elsewhere)).await;
+        let work = WorkClient::new(&place.connect().await);
+        for refused in join_all((0..20).map(|job| work.quick(job))).await {
+            assert_eq!(refused.unwrap_err().code(), Some(Code::ResourceExhausted));
+        }
     });
 }

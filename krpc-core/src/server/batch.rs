@@ -42,6 +42,8 @@ struct Gathered {
     runs: usize,
     answers: Vec<(usize, Kind, Range<usize>, Metadata)>,
     values: Vec<u8>,
+    /// Places became free by other answers.
+    freed: bool,
 }
 
 /// An [`Outcome`] without its value.
@@ -76,6 +78,7 @@ impl Gathered {
             machine.finish(place, outcome, &metadata, now);
         }
         self.values.clear();
+        self.freed = false;
     }
 }
 
@@ -103,6 +106,14 @@ impl Batch {
         self.gathered.lock().runs += 1;
     }
 
+    /// A place became free by an answer that was not gathered; whether nobody will look for the
+    /// next call by himself.
+    pub(super) fn freed(&self) -> bool {
+        let mut gathered = self.gathered.lock();
+        gathered.freed = gathered.runs > 0;
+        gathered.runs == 0
+    }
+
     /// Takes an answer; gives it back if it is large, or nobody will come for it.
     pub(super) fn gather<'a>(&self, answer: Answer<'a>) -> Option<Answer<'a>> {
         let mut gathered = self.gathered.lock();
@@ -118,10 +129,13 @@ impl Batch {
         self.gathered.lock().finish(machine, now);
     }
 
-    /// The thread runs no more calls; whether answers came after its last [`Batch::finish`].
+    /// The thread has run its calls. False if answers or places came after its last
+    /// [`Batch::finish`] and nobody else comes for them: then the run goes on.
     pub(super) fn end_run(&self) -> bool {
         let mut gathered = self.gathered.lock();
-        gathered.runs -= 1;
-        !gathered.answers.is_empty()
+        let left = gathered.freed || !gathered.answers.is_empty();
+        let ends = gathered.runs > 1 || !left;
+        gathered.runs -= usize::from(ends);
+        ends
     }
 }

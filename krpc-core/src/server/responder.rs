@@ -58,8 +58,11 @@ impl Responder {
             shared.step(|machine, now| answer.finish(machine, now));
         } else {
             // Not `step`, or a thousand calls that are done at once would nest a thousand deep.
-            // Whoever runs them looks for the next call by itself.
+            // Whoever runs them looks for the next call by himself.
             shared.with(|machine, now| answer.finish(machine, now));
+            if self.batch.freed() {
+                shared.step(|_, _| {});
+            }
         }
     }
 

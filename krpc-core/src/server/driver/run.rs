@@ -64,7 +64,7 @@ impl Shared {
         let _entered = self.runtime.enter();
         let batch = &self.batch;
         batch.begin_run();
-        while !calls.is_empty() {
+        loop {
             let mut began = self.clock.now();
             let mut given = None;
             for Dispatch { place, call, cancel } in calls.drain(..) {
@@ -100,9 +100,9 @@ impl Shared {
                 batch.finish(machine, now);
                 self.next_calls(machine, now, calls);
             });
-        }
-        if batch.end_run() {
-            self.with(|machine, now| batch.finish(machine, now));
+            if calls.is_empty() && batch.end_run() {
+                return;
+            }
         }
     }
 
