@@ -57,16 +57,6 @@ impl<K: Copy + Ord> DeadlineQueue<K> {
     pub fn clear(&mut self) {
         self.entries.clear();
     }
-
-    /// How many deadlines are kept.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 impl<K: Copy + Ord> Default for DeadlineQueue<K> {
@@ -163,13 +153,13 @@ mod tests {
         [(3, 'c'), (1, 'a'), (2, 'b'), (2, 'a')]
             .into_iter()
             .for_each(|(at, key)| queue.insert(Time::from_micros(at), key, 4, |_| true));
-        assert_eq!((queue.next(), queue.len()), (Some(Time::from_micros(1)), 4));
+        assert_eq!((queue.next(), queue.entries.len()), (Some(Time::from_micros(1)), 4));
         let now = Time::from_micros(2);
         assert_eq!(queue.pop_expired(now), Some((Time::from_micros(1), 'a')));
         assert_eq!(queue.pop_expired(now), Some((Time::from_micros(2), 'a')));
         assert_eq!(queue.pop_expired(now), Some((Time::from_micros(2), 'b')));
         assert_eq!(queue.pop_expired(now), None);
-        assert!(!queue.is_empty());
+        assert!(!queue.entries.is_empty());
         queue.clear();
         assert_eq!(queue.next(), None);
     }
@@ -181,7 +171,7 @@ mod tests {
         for key in 0..100_000 {
             let waiting = usize::try_from(key / 100 + 1).unwrap();
             queue.insert(Time::from_micros(key ^ 0x5a5a), key, waiting, waits);
-            assert!(queue.len() <= waiting * 4 + 64);
+            assert!(queue.entries.len() <= waiting * 4 + 64);
         }
         let expired = std::iter::from_fn(|| queue.pop_expired(Time::MAX));
         let kept: Vec<_> = expired.filter(|(_, key)| waits(*key)).collect();

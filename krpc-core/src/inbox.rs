@@ -85,7 +85,6 @@ causes! {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DropCounts {
     counts: [u64; DropCause::ALL.len()],
-    foreign_bytes: u64,
 }
 
 impl DropCounts {
@@ -103,11 +102,6 @@ impl DropCounts {
     pub fn faults(&self) -> u64 {
         self.counts.iter().sum::<u64>() - self.count(DropCause::Foreign)
     }
-
-    /// Bytes of foreign packets: what sharing a reply partition costs.
-    pub const fn foreign_bytes(&self) -> u64 {
-        self.foreign_bytes
-    }
 }
 
 /// Opens records. Events: [`Inbox::open`], [`Inbox::count`]; verbs: `reset`, `forget`.
@@ -116,13 +110,12 @@ pub struct Inbox {
     me: InstanceId,
     partitions: HashMap<PartitionId, Windows>,
     dropped: DropCounts,
-    untold: u64,
 }
 
 impl Inbox {
     /// An inbox of the instance `me`, which has seen nothing.
     pub fn new(me: InstanceId) -> Self {
-        Self { me, partitions: HashMap::new(), dropped: DropCounts::default(), untold: 0 }
+        Self { me, partitions: HashMap::new(), dropped: DropCounts::default() }
     }
 
     /// Forgets what a partition's senders sent: on assignment records may come again, and must.
@@ -147,19 +140,12 @@ impl Inbox {
         let opened = Packet::open(self.me, payload).and_then(|packet| {
             let windows = self.partitions.entry(partition).or_default();
             match windows.admit(packet.header.sender, packet.header.sequence) {
-                Verdict::New => Ok(packet),
+                Verdict::New | Verdict::Older => Ok(packet),
                 Verdict::Duplicate => Err(DropCause::Duplicate),
-                Verdict::Older => {
-                    self.untold += 1;
-                    Ok(packet)
-                }
             }
         });
         if let Err(cause) = opened {
             self.count(cause);
-            if cause == DropCause::Foreign {
-                self.dropped.foreign_bytes += payload.len() as u64;
-            }
         }
         opened
     }
@@ -172,11 +158,6 @@ impl Inbox {
     /// What was dropped, by cause.
     pub const fn dropped(&self) -> &DropCounts {
         &self.dropped
-    }
-
-    /// Packets that were older than the duplicate window and let through.
-    pub const fn untold(&self) -> u64 {
-        self.untold
     }
 }
 

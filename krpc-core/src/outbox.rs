@@ -39,7 +39,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// How long a packet that failed waits before it is tried again.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Lanes that are kept, idle, with their buffers; beyond it idle lanes are forgotten.
+/// Lanes that are kept, idle; beyond it idle lanes are forgotten.
 const IDLE_LANES: usize = 1024;
 
 /// Buffers that are kept for the next packets, and their bytes: a new one of a mebibyte costs more
@@ -357,11 +357,6 @@ impl<C> Outbox<C> {
         let retry = self.retries.front().map(|(at, ..)| *at);
         let corked = self.corked.filter(|_| !self.ready.is_empty());
         retry.into_iter().chain(self.stalled).chain(corked).min()
-    }
-
-    /// Packets handed to the transport whose report is out.
-    pub fn packets_in_flight(&self) -> usize {
-        self.in_flight.len()
     }
 
     /// Packets handed to the transport since the start.

@@ -131,11 +131,6 @@ impl BrokerClock {
         self.distance().map(|distance| local.shifted(distance))
     }
 
-    /// A moment of the broker's clock on the local one; `None` before the first report.
-    pub fn to_local(&self, broker: Time) -> Option<Time> {
-        self.distance().map(|distance| broker.shifted(distance.saturating_neg()))
-    }
-
     /// How far off [`distance`](Self::distance) may be, either way, at the local time `now`: half
     /// the quickest report's time at best, and more the longer ago it was.
     pub fn uncertainty(&self, now: Time) -> Option<Duration> {
@@ -190,7 +185,7 @@ mod tests {
         let mut clock = BrokerClock::default();
         let now = Time::from_micros(START);
         assert_eq!((clock.distance(), clock.uncertainty(now)), (None, None));
-        assert_eq!((clock.to_broker(now), clock.to_local(now)), (None, None));
+        assert_eq!(clock.to_broker(now), None);
         clock.observe(now, now - Duration::from_secs(1), now);
         clock.observe(now, now, Time::default());
         assert_eq!(clock.distance(), None, "neither teaches anything");
@@ -217,8 +212,6 @@ mod tests {
                 let doubt = micros(clock.uncertainty(now).unwrap());
                 prop_assert!(error(&clock, truth) <= doubt + 10);
                 prop_assert!(doubt <= (there + back + 1000) / 2 + 1);
-                let round = clock.to_local(clock.to_broker(now).unwrap()).unwrap();
-                prop_assert_eq!(round, now);
                 at += there + back + idle;
                 let age = i64::try_from(at - START).unwrap();
                 truth = distance + age * ppm / 1_000_000;
@@ -276,7 +269,7 @@ mod tests {
             for appended in ends {
                 clock.observe(sent, Time::MAX, appended);
                 clock.observe(sent, sent, appended);
-                ends.iter().for_each(|at| _ = (clock.to_broker(*at), clock.to_local(*at)));
+                ends.iter().for_each(|at| _ = clock.to_broker(*at));
                 assert!(clock.uncertainty(Time::MAX).is_some());
             }
         }

@@ -83,7 +83,6 @@ fn a_foreign_packet_is_dropped_after_its_addresses() {
     assert_eq!(inbox.open(HERE, &foreign), Err(DropCause::Foreign));
     assert_eq!(inbox.open(HERE, &foreign), Err(DropCause::Foreign));
     assert_eq!(inbox.dropped().count(DropCause::Foreign), 2);
-    assert_eq!(inbox.dropped().foreign_bytes(), 80);
     assert_eq!(inbox.dropped().faults(), 0);
     inbox.count(DropCause::UnknownCall);
     assert_eq!(inbox.dropped().faults(), 1);
@@ -161,13 +160,12 @@ fn a_repeated_packet_is_a_duplicate_until_the_partition_is_reset() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_let_through_and_counted() {
+fn what_is_older_than_the_window_is_let_through() {
     let mut inbox = Inbox::new(ME);
     let (old, new) = (packet(ME, 0, &[request(1)]), packet(ME, 2 * WINDOW, &[request(2)]));
     assert!(inbox.open(HERE, &old).is_ok());
     assert!(inbox.open(HERE, &new).is_ok());
     assert!(inbox.open(HERE, &old).is_ok());
-    assert_eq!(inbox.untold(), 1);
     assert_eq!(inbox.dropped().count(DropCause::Duplicate), 0);
 }
 

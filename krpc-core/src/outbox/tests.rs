@@ -93,7 +93,7 @@ fn frames_gather_while_two_packets_fly_and_leave_together_at_a_report() {
     let mut outbox = outbox(MAX_PACKET_BYTES);
     let [first, second] = fly_two(&mut outbox);
     (3..=5).for_each(|cookie| push(&mut outbox, cookie));
-    assert_eq!((poll(&mut outbox), outbox.packets_in_flight()), (None, 2));
+    assert_eq!((poll(&mut outbox), outbox.in_flight.len()), (None, 2));
     assert_eq!(stored(&mut outbox, first), [1]);
     let third = outbox.poll_transmit(NOW).unwrap();
     assert_eq!(open(&third), (2, vec![3, 4, 5]));

@@ -220,11 +220,6 @@ impl<K: Clone> Intake<K> {
         self.running.iter().map(|(_, running)| running.cancel())
     }
 
-    /// A running call.
-    pub fn get(&self, place: usize) -> Option<&Running<K>> {
-        self.running.get(place)
-    }
-
     /// Frees a place.
     pub fn finish(&mut self, place: usize) -> Option<Running<K>> {
         let running = self.running.try_remove(place)?;
@@ -330,13 +325,13 @@ mod tests {
             assert_eq!(intake.offer(call(id, 0, 100)), None);
         }
         let first = run(&mut intake, 0).unwrap();
-        assert_eq!(intake.get(first).unwrap().origin.id, CallId(0));
+        assert_eq!(intake.running[first].origin.id, CallId(0));
         run(&mut intake, 0).unwrap();
         assert_eq!(run(&mut intake, 0), None);
         assert!(intake.is_full());
         intake.finish(first).unwrap();
         let third = run(&mut intake, 0).unwrap();
-        assert_eq!(intake.get(third).unwrap().origin.id, CallId(2));
+        assert_eq!(intake.running[third].origin.id, CallId(2));
         assert_eq!((intake.running(), intake.queued()), (2, 2));
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Responder {
     place: usize,
     here: bool,
     answered: bool,
-    /// The answer comes from a task of its own, and not from inside [`Shared::run`].
+    /// The answer comes from a task of its own, and not from inside of a run.
     detached: bool,
 }
 
