@@ -60,7 +60,9 @@ pub struct ServerOptions {
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
     /// How long a handler's first poll may hold the thread that reads records; after a longer one
-    /// the next handlers get tasks at once.
+    /// the next handlers get tasks at once. No setting of users: guards that count lift it, for a
+    /// busy machine is not to decide how handlers run.
+    #[doc(hidden)]
     pub first_poll: Duration,
 }
 

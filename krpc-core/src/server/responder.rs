@@ -24,23 +24,15 @@ use crate::{
 pub(crate) struct Responder {
     batch: Arc<Batch>,
     place: usize,
-    here: bool,
     answered: bool,
     /// The answer comes from a task of its own, and not from inside of a run.
     detached: bool,
 }
 
 impl Responder {
-    /// Of a call that runs in `batch`; `here` says whether its handler may be polled by the thread
-    /// that reads records: most handlers are done at once, or wait for something, and a task for
-    /// each would cost more than they do.
-    pub(super) fn new(batch: &Arc<Batch>, place: usize, here: bool) -> Self {
-        Self { batch: Arc::clone(batch), place, here, answered: false, detached: false }
-    }
-
-    /// Whether the handler may be polled here.
-    pub(crate) const fn may_poll_here(&self) -> bool {
-        self.here
+    /// Of a call that runs in `batch`.
+    pub(super) fn new(batch: &Arc<Batch>, place: usize) -> Self {
+        Self { batch: Arc::clone(batch), place, answered: false, detached: false }
     }
 
     /// From here on the answer comes from a task of its own, on this runtime; `None` if the

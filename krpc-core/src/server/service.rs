@@ -105,11 +105,14 @@ pub struct Incoming {
     call: Call,
     context: Context,
     responder: Responder,
+    /// Whether the handler may be polled by the thread that hands the call out: most handlers are
+    /// done at once, or wait for something, and a task for each would cost more than they do.
+    here: bool,
 }
 
 impl Incoming {
-    pub(crate) fn new(call: Call, context: Context, responder: Responder) -> Self {
-        Self { call, context, responder }
+    pub(crate) fn new(call: Call, context: Context, responder: Responder, here: bool) -> Self {
+        Self { call, context, responder, here }
     }
 
     /// Whether it is for one of the methods that the service describes.
@@ -183,8 +186,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        let Self { call, context, responder } = self;
-        let here = responder.may_poll_here();
+        let Self { call, context, responder, here } = self;
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.
         let begun = catch_unwind(AssertUnwindSafe(|| {

@@ -74,14 +74,14 @@ impl Shared {
                     Some(_) => self.alarm.set(Some(began + HELD_UP)),
                 }
                 let index = call.origin.position.partition.service;
-                let responder = Responder::new(batch, place, here && self.pace.is_quick());
+                let responder = Responder::new(batch, place);
                 let Some(service) = self.service(usize::from(index)) else { continue };
                 // Those before it may have taken long.
                 if let Some(status) = unwanted(&cancel, began) {
                     responder.finish(Outcome::Status(status), Metadata::new());
                     continue;
                 }
-                let incoming = Incoming::new(call, cancel, responder);
+                let incoming = Incoming::new(call, cancel, responder, here && self.pace.is_quick());
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
