@@ -13,7 +13,7 @@ use futures_util::future::{join, join_all};
 use krpc::prelude::*;
 
 use crate::support::{
-    count, eventually, scenario,
+    count, eventually, eventually_ok, scenario,
     services::{WorkClient, WorkServer, Worker},
 };
 
@@ -129,11 +129,16 @@ fn calls_that_wait_for_a_place_too_long_are_answered_and_not_executed() {
         for late in join_all(calls).await {
             assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
         }
-        // In doubt a call lives, and on a busy machine clocks are known to some 100 ms only.
-        tokio::time::sleep(secs(1)).await;
+        // In doubt a call lives.
+        let doubt = server.stats().clock_uncertainty.unwrap_or_default();
+        tokio::time::sleep(millis(500) + 2 * doubt).await;
         worker.open_gate();
         assert_eq!(holder.await.unwrap(), Ok(0));
-        eventually("all are refused", || server.stats().counts.expired == 5).await;
+        eventually_ok(|| match server.stats() {
+            stats if stats.counts.expired == 5 => Ok(()),
+            stats => Err(format!("all are refused, with a doubt of {doubt:?}: {stats:?}")),
+        })
+        .await;
         let answered = || count(&channel.stats("Work").unwrap().dropped, "unknown_call") == 5;
         eventually("all are answered", answered).await;
         assert_eq!(worker.log.executions(), [(0, 1)].into());

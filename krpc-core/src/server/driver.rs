@@ -105,6 +105,9 @@ pub struct ServerStats {
     pub dropped: Vec<(&'static str, u64)>,
     /// Partitions owned now, by service in the order of `.serve(…)`.
     pub partitions: Vec<Vec<u32>>,
+    /// How far off the server may be in telling the broker's clock, by which deadlines are judged;
+    /// `None` before it is known, and where the topics keep the senders' times.
+    pub clock_uncertainty: Option<Duration>,
 }
 
 pub(crate) struct Shared {
@@ -263,7 +266,7 @@ impl Shared {
 
     pub(super) fn stats(&self) -> ServerStats {
         let count = u16::try_from(self.services.len()).unwrap_or(u16::MAX);
-        let stats = self.with(|machine, _| {
+        let stats = self.with(|machine, now| {
             let (running, queued, _) = machine.load();
             ServerStats {
                 running,
@@ -273,6 +276,7 @@ impl Shared {
                 packets: machine.packets(),
                 dropped: machine.dropped().iter().collect(),
                 partitions: (0..count).map(|service| machine.owned(service)).collect(),
+                clock_uncertainty: machine.clock_uncertainty(now),
             }
         });
         stats.unwrap_or_else(|| ServerStats {
@@ -283,6 +287,7 @@ impl Shared {
             packets: 0,
             dropped: Vec::new(),
             partitions: Vec::new(),
+            clock_uncertainty: None,
         })
     }
 
