@@ -1,12 +1,13 @@
 //! A client's process: the real machine, driven as the channel drives it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use krpc_core::{
     client::machine::{ClientMachine, ClientSetup, StartCall},
     codec::ValueCodec,
     ids::{CallId, InstanceId},
     metadata::Metadata,
+    time::Time,
     transport::{Record, Topic, Topology},
 };
 
@@ -14,11 +15,21 @@ use crate::{
     bugs::Bug,
     check::{self, calls},
     ctx::{Ctx, Event, Proc},
+    faults::MILLI,
     port::{Fate, Port},
 };
 
 /// Records that one fetch brings, at most.
 const BATCH: u64 = 32;
+
+/// How long a caller that was woken takes to look, at most.
+const LOOK: u64 = 5 * MILLI;
+
+/// How many of a thousand callers call again then.
+const AGAIN: u64 = 300;
+
+/// How long requests wait for others.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// A place where a client's process runs, again and again.
 pub(crate) struct Client {
@@ -37,6 +48,8 @@ struct Up {
     fetching: bool,
     /// Calls whose futures live.
     waiting: BTreeMap<usize, CallId>,
+    /// Those of them that were woken: when, and whether a record was refused then.
+    woken: BTreeMap<usize, (u64, bool)>,
 }
 
 impl Client {
@@ -64,9 +77,10 @@ impl Client {
         });
         let port = Port::new(Proc::Client(self.index), self.life, cx);
         let position = cx.broker.end(Topic::Replies, partition);
-        let (fetching, waiting) = (false, BTreeMap::new());
-        self.up = Some(Up { me, machine, port, partition, position, fetching, waiting });
+        let (fetching, waiting, woken) = (false, BTreeMap::new(), BTreeMap::new());
+        self.up = Some(Up { me, machine, port, partition, position, fetching, waiting, woken });
         cx.say(|| format!("client {} is {me}, reads replies {partition}", self.index));
+        self.with(cx, |up, now| up.machine.greet(now));
     }
 
     /// The process dies; its calls go on without it.
@@ -119,6 +133,7 @@ impl Client {
     pub(crate) fn drop_call(&mut self, call: usize, cx: &mut Ctx) {
         let Some(up) = &mut self.up else { return };
         let Some(id) = up.waiting.remove(&call) else { return };
+        up.woken.remove(&call);
         cx.say(|| format!("client {} drops call {call}", self.index));
         cx.check.dropped(call);
         if cx.bug != Some(Bug::PendingLeaked) {
@@ -142,7 +157,7 @@ impl Client {
     pub(crate) fn fetch(&mut self, cx: &mut Ctx) {
         let Some(up) = &mut self.up else { return };
         up.fetching = false;
-        let (me, now, most) = (up.me, up.port.now(cx), cx.rng.range(1, BATCH));
+        let (me, most) = (up.me, cx.rng.range(1, BATCH));
         let log = cx.broker.log(Topic::Replies, up.partition);
         let batch: Vec<Record> =
             log[up.position as usize..].iter().take(most as usize).cloned().collect();
@@ -151,7 +166,7 @@ impl Client {
             if cx.bug == Some(Bug::WrongInstance) {
                 take_for_own(&mut record, me);
             }
-            self.with(cx, |up| up.machine.handle_record(&record, now));
+            self.with(cx, |up, now| up.machine.handle_record(&record, now));
         }
         let Some(up) = &self.up else { return };
         if up.position < cx.broker.end(Topic::Replies, up.partition) {
@@ -197,9 +212,26 @@ impl Client {
         cx.check.require(idle, check::QUIET, || format!("{name} waits for {timeout:?}"));
     }
 
-    fn with(&mut self, cx: &mut Ctx, event: impl FnOnce(&mut Up)) {
+    /// A caller that was woken looks at its call's end, and perhaps calls again.
+    pub(crate) fn look(&mut self, call: usize, cx: &mut Ctx) {
+        let Some(up) = &mut self.up else { return };
+        let Some((woken, refused)) = up.woken.remove(&call) else { return };
+        let Some(id) = up.waiting.remove(&call) else { return };
+        let ended = up.machine.poll_call(id, &call);
+        cx.say(|| {
+            let end = ended.as_ref().map(|end| check::brief(&end.ending));
+            format!("client {} call {call} ended: {end:?}", self.index)
+        });
+        cx.check.ended(call, ended, refused, woken);
+        if cx.rng.chance(AGAIN) {
+            self.start(1, cx);
+        }
+    }
+
+    fn with(&mut self, cx: &mut Ctx, event: impl FnOnce(&mut Up, Time)) {
         if let Some(up) = &mut self.up {
-            event(up);
+            let now = up.port.now(cx);
+            event(up, now);
             self.after(cx);
         }
     }
@@ -209,19 +241,18 @@ impl Client {
         let Some(up) = &mut self.up else { return };
         up.port.flush(&mut up.machine, cx);
         while let Some(call) = up.machine.poll_wake() {
-            let Some(id) = up.waiting.remove(&call) else {
-                // Only a bug leaves a waiter behind that nobody looks after.
-                continue;
-            };
-            let ended = up.machine.poll_call(id, &call);
-            let refused = up.port.refused == Some(cx.now);
-            cx.say(|| {
-                let end = ended.as_ref().map(|end| check::brief(&end.ending));
-                format!("client {} call {call} ended: {end:?}", self.index)
-            });
-            cx.check.ended(call, ended, refused, cx.now);
+            // Only a bug leaves a waiter behind that nobody looks after.
+            if up.waiting.contains_key(&call) {
+                up.woken.insert(call, (cx.now, up.port.refused == Some(cx.now)));
+                cx.check.woken(call);
+                let at = cx.now + cx.rng.doubling(1, LOOK);
+                cx.at(at, Event::Look { client: self.index, life: self.life, call });
+            }
         }
-        let (kept, waiting) = (up.machine.in_flight(), up.waiting.len());
+        if up.machine.next_timeout() == Some(up.port.now(cx) + GATHER) {
+            cx.check.tally.count("requests wait for others");
+        }
+        let (kept, waiting) = (up.machine.in_flight(), up.waiting.len() - up.woken.len());
         let name = self.index;
         cx.check.require(kept == waiting, check::BOUNDED, || {
             format!("client {name} keeps {kept} calls for {waiting} callers")

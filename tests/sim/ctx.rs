@@ -46,6 +46,8 @@ pub(crate) enum Event {
     Start { client: usize, calls: u64 },
     /// A caller gives up.
     Drop { client: usize, life: u32, call: usize },
+    /// A caller that was woken looks at its call's end.
+    Look { client: usize, life: u32, call: usize },
     /// A handler ends.
     Done { server: usize, life: u32, key: u64 },
     /// It is time to commit.

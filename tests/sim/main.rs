@@ -66,6 +66,7 @@ const MUST_OCCUR: &[&str] = &[
     "partition assigned with a map",
     "partition drained",
     "release not done in time",
+    "requests wait for others",
     "server dropped: duplicate",
     "server dropped: malformed",
     "server: cancelled",

@@ -9,7 +9,11 @@ use krpc_core::{
     codec::ValueCodec,
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
-    server::{intake, machine::ServerMachine},
+    server::{
+        intake::{self, Methods},
+        machine::ServerMachine,
+        service::MethodDescriptor,
+    },
     status::{Code, Status},
     transport::{Record, Topic, Topology},
     wire::frame::Outcome,
@@ -26,6 +30,19 @@ use crate::{
 
 /// Records that one fetch brings, at most.
 const BATCH: u64 = 16;
+
+/// What it serves.
+const METHODS: Methods = &[&MethodDescriptor {
+    name: "echo",
+    path: "sim/echo",
+    doc: "",
+    args: &[],
+    output: "",
+    error: None,
+    timeout: None,
+    idempotent: false,
+    fingerprint: 0,
+}];
 
 /// A place where a server's process runs, again and again.
 pub(crate) struct Server {
@@ -96,7 +113,7 @@ impl Server {
             call_partitions: cx.plan.partitions,
             reply_partitions: cx.plan.reply_partitions,
         };
-        let machine = ServerMachine::new(me, vec![(topology, &[])], limit, cx.plan.max_packet);
+        let machine = ServerMachine::new(me, vec![(topology, METHODS)], limit, cx.plan.max_packet);
         let port = Port::new(Proc::Server(self.index), self.life, cx);
         cx.say(|| format!("server {} is {me}, limit {limit}", self.index));
         self.up = Some(Up {

@@ -121,6 +121,9 @@ impl World {
             Event::Drop { client, life, call } => {
                 self.client(client, life, |client, cx| client.drop_call(call, cx));
             }
+            Event::Look { client, life, call } => {
+                self.client(client, life, |client, cx| client.look(call, cx));
+            }
             Event::Done { server, life, key } => {
                 self.server(server, life, |server, cx| server.done(key, cx));
             }

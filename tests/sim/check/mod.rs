@@ -98,6 +98,8 @@ struct Call {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Waiting,
+    /// Its caller was woken, and has not looked.
+    Woken,
     Ended,
     /// Its caller gave it up.
     Dropped,
@@ -253,10 +255,16 @@ impl Check {
 
     fn leave(&mut self, call: usize, state: State) {
         let was = std::mem::replace(&mut self.calls[call].state, state);
-        self.require(was == State::Waiting, ENDS, || format!("call {call} was {was:?} already"));
+        let right = matches!(was, State::Waiting | State::Woken);
+        self.require(right, ENDS, || format!("call {call} was {was:?} already"));
     }
 
-    /// A call's waiter was woken, and this is what it saw.
+    /// A call's caller was woken.
+    pub(crate) fn woken(&mut self, call: usize) {
+        self.leave(call, State::Woken);
+    }
+
+    /// A call's caller was woken at this time, and this is what it saw.
     pub(crate) fn ended(&mut self, call: usize, end: Option<Completion>, refused: bool, now: u64) {
         let Some(Completion { ending, .. }) = end else {
             return self.fail(ENDS, format!("call {call} was woken and has no end"));
@@ -354,7 +362,8 @@ impl Check {
 
     /// What must hold of the calls when nothing happens any more.
     pub(crate) fn finish(&mut self) {
-        let waits = self.calls.iter().position(|call| call.state == State::Waiting);
+        let waits =
+            self.calls.iter().position(|call| matches!(call.state, State::Waiting | State::Woken));
         if let Some(call) = waits {
             self.fail(ENDS, format!("call {call} never ended"));
         }
