@@ -163,16 +163,18 @@ impl<W> ClientMachine<W> {
         self.pending.poll(id, waiter)
     }
 
-    /// The caller is gone. If the call still waits, its server is told.
-    pub fn cancel(&mut self, id: CallId) {
+    /// The caller is gone. If the call still waits, its server is told. Returns the waiter, whose
+    /// drop may run anything, and so is not for a lock.
+    pub fn cancel(&mut self, id: CallId) -> Option<W> {
         let call = self.pending.remove(id);
         self.gathered();
-        let Some(call) = call else { return };
+        let (call, waiter) = call?;
         self.balance.abandoned(call.partition, false);
         let lane = self.lane(call.partition);
         let cancel = Cancel { call: id };
         // A cancel is a favour to the server; a lane that refuses it loses nothing.
         let _ = self.outbox.push(lane, None, call.deadline, |out| cancel.encode(out));
+        waiter
     }
 
     /// From here on new calls are refused with this status.

@@ -160,7 +160,11 @@ impl<W> Pending<W> {
     {
         match self.slot(id)? {
             Slot::Waiting { waiter: kept, .. } => {
-                *kept = Some(waiter.clone());
+                match kept {
+                    // Nearly always the same one, which is neither cloned nor dropped then.
+                    Some(kept) => kept.clone_from(waiter),
+                    None => *kept = Some(waiter.clone()),
+                }
                 None
             }
             Slot::Ended { .. } => match self.release(id)? {
@@ -198,12 +202,12 @@ impl<W> Pending<W> {
         Some((call, waiter))
     }
 
-    /// The caller is gone: forgets the call, and returns it if it still waited.
-    pub fn remove(&mut self, id: CallId) -> Option<InFlight> {
+    /// The caller is gone: forgets the call, and returns it and its waiter if it still waited.
+    pub fn remove(&mut self, id: CallId) -> Option<(InFlight, Option<W>)> {
         match self.release(id)? {
-            Slot::Waiting { call, .. } => {
+            Slot::Waiting { call, waiter } => {
                 self.one_less();
-                Some(call)
+                Some((call, waiter))
             }
             Slot::Ended { batch, .. } => {
                 self.seen(batch);
@@ -287,6 +291,11 @@ const fn split(CallId(id): CallId) -> (u32, u32) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::{
+        sync::Arc,
+        task::{Wake, Waker},
+    };
+
     use super::*;
     use crate::status::Code;
 
@@ -334,6 +343,26 @@ mod tests {
         }
         assert_eq!((pending.len(), pending.occupied()), (0, 0));
         assert_eq!(pending.next_deadline(), None);
+    }
+
+    /// What a waiter's clones and drops run is not for the table's lock.
+    #[test]
+    fn a_waiter_that_polls_again_is_not_cloned_and_one_that_goes_is_given_back() {
+        let mut pending = Pending::default();
+        let waker = Arc::new(Nobody);
+        let waiter = Waker::from(Arc::clone(&waker));
+        let id = pending.register(call(10), Some(waiter.clone()));
+        let clones = Arc::strong_count(&waker);
+        assert_eq!(pending.poll(id, &waiter), None);
+        assert_eq!(Arc::strong_count(&waker), clones);
+        let (_, kept) = pending.remove(id).unwrap();
+        assert!(kept.unwrap().will_wake(&waiter));
+    }
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
     }
 
     #[test]
