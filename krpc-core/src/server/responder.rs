@@ -84,7 +84,7 @@ impl Drop for Responder {
             // As a task: when the runtime is shutting down this does nothing, instead of going
             // through all waiting calls from inside one another's drop.
             let runtime = shared.runtime().clone();
-            runtime.spawn(async move { shared.dispatch() });
+            runtime.spawn(async move { shared.step(|_, _| {}) });
         }
     }
 }
