@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -90,25 +90,32 @@ impl Drop for Responder {
 }
 
 /// Whether handlers are quick enough to be polled by the thread that reads records.
+///
+/// A clock cannot tell a handler that computes from one whose thread was interrupted, as happens
+/// to one of a hundred calls on a busy machine. So it is not single calls that count, but how much
+/// all of them hold up.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// A first poll that takes longer holds up the calls behind it.
     quick: Duration,
     /// Calls that are still to be given tasks of their own.
     wary: AtomicU32,
-    /// Calls among which another that is not quick counts: one alone may have been interrupted.
-    doubtful: AtomicU32,
+    /// Microseconds by which calls were held up, less what was forgiven since.
+    held: AtomicU64,
 }
 
-/// Calls that get a task of their own after two were not quick.
+/// Calls that get a task of their own after others were held up for too long.
 const WARY: u32 = 1024;
 
-/// Calls between those two, at most.
-const DOUBTFUL: u32 = 256;
+/// How much calls may be held up, in quick polls: some milliseconds.
+const HELD: u32 = 50;
+
+/// How much is forgiven with each call: the fourth part of a quick poll.
+const FORGIVEN: u32 = 4;
 
 impl Pace {
     pub(super) const fn new(quick: Duration) -> Self {
-        Self { quick, wary: AtomicU32::new(0), doubtful: AtomicU32::new(0) }
+        Self { quick, wary: AtomicU32::new(0), held: AtomicU64::new(0) }
     }
 
     /// Whether the next handler may be polled here.
@@ -118,16 +125,69 @@ impl Pace {
 
     /// A call held the thread for so long.
     pub(super) fn polled(&self, took: Duration) {
-        let doubted = one_less(&self.doubtful);
-        if took > self.quick {
-            let counter = if doubted { &self.wary } else { &self.doubtful };
-            counter.store(if doubted { WARY } else { DOUBTFUL }, Ordering::Relaxed);
+        let held = self.held.load(Ordering::Relaxed);
+        if took <= self.quick {
+            if held > 0 {
+                let forgiven = micros(self.quick / FORGIVEN);
+                self.held.store(held.saturating_sub(forgiven), Ordering::Relaxed);
+            }
+            return;
         }
+        let held = held.saturating_add(micros(took));
+        let too_long = held >= micros(self.quick.saturating_mul(HELD));
+        if too_long {
+            self.wary.store(WARY, Ordering::Relaxed);
+        }
+        self.held.store(if too_long { 0 } else { held }, Ordering::Relaxed);
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Counts down; whether there was something left.
 fn one_less(counter: &AtomicU32) -> bool {
     let one_less = |left: u32| left.checked_sub(1);
     counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Duration = Duration::from_micros(100);
+
+    /// Of these calls, how many ran before one was to get a task.
+    fn calls_until_wary(took: impl Iterator<Item = u64>) -> Option<usize> {
+        let pace = Pace::new(QUICK);
+        took.map(Duration::from_micros).position(|took| {
+            pace.polled(took);
+            !pace.is_quick()
+        })
+    }
+
+    #[test]
+    fn handlers_that_hold_up_others_get_tasks() {
+        assert_eq!(calls_until_wary([1_000_000].into_iter()), Some(0));
+        assert_eq!(calls_until_wary((0..1_000).map(|_| 150)), Some(33));
+        let one_of_ten =
+            calls_until_wary((0..1_000).map(|call| if call % 10 == 0 { 2_000 } else { 1 }));
+        assert!(one_of_ten.is_some_and(|calls| calls < 40), "{one_of_ten:?}");
+    }
+
+    #[test]
+    fn a_thread_that_is_interrupted_now_and_then_is_no_slow_handler() {
+        let interrupted = |call: u64| if call % 100 == 0 { 2_000 } else { 5 };
+        assert_eq!(calls_until_wary((0..100_000).map(interrupted)), None);
+        assert_eq!(calls_until_wary((0..100_000).map(|_| 100)), None);
+    }
+
+    #[test]
+    fn after_a_while_handlers_are_tried_again() {
+        let pace = Pace::new(QUICK);
+        pace.polled(Duration::from_secs(1));
+        assert!((0..WARY).all(|_| !pace.is_quick()));
+        assert!(pace.is_quick());
+    }
 }
