@@ -109,6 +109,8 @@ pub struct Outbox<C> {
     ready: VecDeque<LaneKey>,
     in_flight: HashMap<u64, Flight<C>>,
     retries: VecDeque<(Time, LaneKey, Packet<C>)>,
+    /// Frames in lanes.
+    waiting: usize,
     stalled: Option<Time>,
     corked: Option<Time>,
     spare: Vec<Vec<u8>>,
@@ -181,6 +183,7 @@ impl<C> Outbox<C> {
             ready: VecDeque::new(),
             in_flight: HashMap::new(),
             retries: VecDeque::new(),
+            waiting: 0,
             stalled: None,
             corked: None,
             spare: Vec::new(),
@@ -229,6 +232,7 @@ impl<C> Outbox<C> {
         }
         let packet = &mut lane.gathering;
         packet.frames += 1;
+        self.waiting += 1;
         if let Some(cookie) = cookie {
             packet.cookies.push(cookie);
         }
@@ -347,6 +351,7 @@ impl<C> Outbox<C> {
             let token = self.next_token;
             self.next_token += 1;
             let Packet { payload, frames, cookies, give_up } = packet;
+            self.waiting -= frames;
             self.in_flight.insert(token, Flight { lane: key, frames, cookies, give_up, sent: now });
             return Some(Transmit { target: key.target, token, payload });
         }
@@ -357,6 +362,11 @@ impl<C> Outbox<C> {
         let retry = self.retries.front().map(|(at, ..)| *at);
         let corked = self.corked.filter(|_| !self.ready.is_empty());
         retry.into_iter().chain(self.stalled).chain(corked).min()
+    }
+
+    /// Whether frames wait for a delivery report.
+    pub fn awaits_report(&self) -> bool {
+        self.waiting > 0 && self.ready.is_empty()
     }
 
     /// Packets handed to the transport since the start.
@@ -384,6 +394,7 @@ impl<C> Outbox<C> {
 
     fn requeue(&mut self, key: LaneKey, packet: Packet<C>) {
         let lane = self.lanes.entry(key).or_default();
+        self.waiting += packet.frames;
         lane.full.push_front(packet);
         if !lane.queued {
             lane.queued = true;

@@ -45,12 +45,13 @@ impl KafkaClient {
     ) -> Result<Self, SetupError> {
         let broken = Arc::clone(&events);
         let on_broken = Box::new(move |status: Status| broken.broken(status));
+        let producer = KafkaProducer::start(settings, events.clone(), on_broken)?;
         let inner = Inner {
             endpoint: endpoint.to_owned(),
             settings: settings.clone(),
             host,
-            producer: KafkaProducer::start(settings, events.clone(), on_broken)?,
-            inbox: Inbox::start(settings, events)?,
+            inbox: Inbox::new(settings, events, producer.reports())?,
+            producer,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -97,6 +98,10 @@ impl Producer for KafkaClient {
     fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
         self.inner.producer.send(target, payload, token)
     }
+
+    fn hurry(&self) {
+        self.inner.producer.hurry();
+    }
 }
 
 impl ClientTransport for KafkaClient {
@@ -112,9 +117,10 @@ impl ClientTransport for KafkaClient {
         seed: u64,
     ) -> BoxFuture<'a, Result<(Topology, u32), SetupError>> {
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
-        Box::pin(
-            async move { blocking(move |cancel| inner.open(cancel, service, &name, seed)).await? },
-        )
+        Box::pin(async move {
+            inner.inbox.run()?;
+            blocking(move |cancel| inner.open(cancel, service, &name, seed)).await?
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

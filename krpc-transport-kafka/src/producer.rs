@@ -2,8 +2,14 @@
 //! deliveries.
 //!
 //! `send` copies the value into librdkafka's queue and returns; about a microsecond, half of it
-//! for the topic's name, which librdkafka looks up for each record. The thread sleeps until there
-//! is a report. A fatal error (only with idempotence, which is off unless a property asks for it)
+//! for the topic's name, which librdkafka looks up for each record.
+//!
+//! A report wakes the thread only if it is the first after a pause, or if somebody waits for one
+//! ([`krpc_core::transport::Producer::hurry`]): to a call that is alone, such a wake costs more
+//! than anything that kRPC does with it. Otherwise whoever reads records serves the reports too
+//! ([`Reports`]), and the thread looks every 20 ms.
+//!
+//! A fatal error (only with idempotence, which is off unless a property asks for it)
 //! makes the thread build a new producer; what the old one held is reported as failed, to be sent
 //! again.
 //!
@@ -52,6 +58,9 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// How long reports of purged records are waited for.
 const PURGE: Duration = Duration::from_secs(1);
 
+/// How long a report may lie that nobody waits for.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// What happens when the producer is beyond repair.
 type OnBroken = Box<dyn Fn(Status) + Send + Sync>;
 
@@ -75,9 +84,16 @@ struct Shared {
 /// What `send` needs, behind one lock.
 struct Link {
     /// Gone when the producer is closed or broken.
-    native: Option<Arc<BaseProducer<Hooks>>>,
+    native: Option<Native>,
     /// Each service's topics, by its index.
     names: Vec<Option<Names>>,
+}
+
+/// A producer, and the queue that its reports come to.
+#[derive(Clone)]
+struct Native {
+    producer: Arc<BaseProducer<Hooks>>,
+    reports: Arc<Queue>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,15 +112,16 @@ impl KafkaProducer {
         let reporter = Arc::new(Reporter::new("producer"));
         let (records, bytes) = settings.queue_limits();
         let outlet = Arc::new(Outlet { events, budget: Budget::new(records, bytes) });
-        let native = connect(settings, &outlet, &reporter)?;
-        let link = Link { native: Some(Arc::clone(&native)), names: Vec::new() };
+        let signal = Arc::new(Signal::default());
+        let native = Native::connect(settings, &outlet, &reporter, &signal)?;
+        let link = Link { native: Some(native.clone()), names: Vec::new() };
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             outlet,
             on_broken,
             reporter,
             link: RwLock::new(link),
-            signal: Arc::new(Signal::default()),
+            signal,
             closing: AtomicBool::new(false),
             ended: Mutex::new(false),
             end: Condvar::new(),
@@ -158,15 +175,26 @@ impl KafkaProducer {
         if !budget.take(payload.len()) {
             return Err(Rejected::Full);
         }
-        native.send(record).map_err(|(error, _)| {
+        native.producer.send(record).map_err(|(error, _)| {
             let was_alone = budget.give_back(payload.len());
             rejected(&error, was_alone)
         })
     }
 
+    /// Reports come without delay until they are served; see
+    /// [`krpc_core::transport::Producer::hurry`].
+    pub(crate) fn hurry(&self) {
+        self.shared.hurry();
+    }
+
+    /// A hand that serves reports.
+    pub(crate) fn reports(&self) -> Reports {
+        Reports(Arc::clone(&self.shared))
+    }
+
     /// The present producer, for asking the brokers; none when closed.
     pub(crate) fn native(&self) -> Option<Arc<BaseProducer<Hooks>>> {
-        self.shared.link.read().native.clone()
+        self.shared.link.read().native.as_ref().map(|native| Arc::clone(&native.producer))
     }
 
     /// Collects this producer's errors.
@@ -202,6 +230,24 @@ impl fmt::Debug for KafkaProducer {
     }
 }
 
+/// Serves a producer's reports where somebody is awake in any case.
+pub(crate) struct Reports(Arc<Shared>);
+
+impl Reports {
+    /// Passes on the reports that have come.
+    pub(crate) fn serve(&self) {
+        let shared = &self.0;
+        // Not under the lock: whoever hears a report may send.
+        let Some(native) = shared.link.read().native.clone() else { return };
+        shared.signal.attended();
+        native.serve();
+        if shared.closing.load(Ordering::Acquire) {
+            // Were this the last owner, the drop would block.
+            crate::aside(native);
+        }
+    }
+}
+
 impl Shared {
     fn ask_to_end(&self) {
         self.closing.store(true, Ordering::Release);
@@ -213,18 +259,25 @@ impl Shared {
         self.end.notify_all();
     }
 
+    fn hurry(&self) {
+        if self.signal.hurry() {
+            let link = self.link.read();
+            if link.native.as_ref().is_some_and(|native| native.reports.len() > 0) {
+                self.signal.raise();
+            }
+        }
+    }
+
     /// The thread: reports deliveries until it is asked to end.
-    fn run(&self, mut native: Arc<BaseProducer<Hooks>>) {
-        let mut queue = self.queue(&native);
+    fn run(&self, mut native: Native) {
         let mut deadline = None;
         loop {
-            serve(&native, &queue);
-            if self.reporter.take_news() && native.client().fatal_error().is_some() {
+            self.signal.be_patient();
+            let quiet = native.serve() == 0 && native.producer.in_flight_count() == 0;
+            if self.reporter.take_news() && native.producer.client().fatal_error().is_some() {
                 match self.rebuild(&native) {
                     Some(fresh) => {
-                        drop(queue);
                         crate::aside(std::mem::replace(&mut native, fresh));
-                        queue = self.queue(&native);
                         continue;
                     }
                     None => break,
@@ -236,32 +289,28 @@ impl Shared {
                     self.link.write().native = None;
                     Instant::now() + FLUSH
                 });
-                if native.in_flight_count() == 0 || Instant::now() >= until {
+                if native.producer.in_flight_count() == 0 || Instant::now() >= until {
                     break;
                 }
             }
-            self.signal.wait(NET);
+            let asleep = quiet && self.signal.be_prompt() && native.reports.len() == 0;
+            self.signal.wait(if asleep { NET } else { PATIENCE });
         }
         self.link.write().native = None;
-        purge(&native, &queue, &self.signal);
-        drop(queue);
+        native.purge(&self.signal);
         self.end();
         // The last owner's drop waits about 100 ms; nobody waits for that here.
         drop(native);
     }
 
-    fn queue(&self, native: &Arc<BaseProducer<Hooks>>) -> Queue {
-        Queue::of_client(native.client(), Arc::clone(native), Arc::clone(&self.signal))
-    }
-
     /// Puts a new producer in place of one that met a fatal error; none if that cannot be done.
-    fn rebuild(&self, old: &Arc<BaseProducer<Hooks>>) -> Option<Arc<BaseProducer<Hooks>>> {
+    fn rebuild(&self, old: &Native) -> Option<Native> {
         let why = self.reporter.cause().unwrap_or_else(|| "a fatal error".to_owned());
         self.reporter.warn("REBUILD", &format!("the producer is built anew after: {why}"));
-        let fresh = connect(&self.settings, &self.outlet, &self.reporter);
+        let fresh = Native::connect(&self.settings, &self.outlet, &self.reporter, &self.signal);
         let fresh = match fresh {
             Ok(fresh) => {
-                self.link.write().native = Some(Arc::clone(&fresh));
+                self.link.write().native = Some(fresh.clone());
                 Some(fresh)
             }
             Err(error) => {
@@ -271,44 +320,50 @@ impl Shared {
             }
         };
         // Only now, so that what their reports send again goes to the new one.
-        let queue = self.queue(old);
-        purge(old, &queue, &self.signal);
+        old.purge(&self.signal);
         fresh
     }
 }
 
-/// Reports everything that is queued. Each call handles one event; the signal comes again only
-/// after the queue was empty.
-fn serve(native: &BaseProducer<Hooks>, queue: &Queue) {
-    loop {
-        native.poll(Duration::ZERO);
-        if queue.len() == 0 {
-            return;
+impl Native {
+    fn connect(
+        settings: &Settings,
+        outlet: &Arc<Outlet>,
+        reporter: &Arc<Reporter>,
+        signal: &Arc<Signal>,
+    ) -> Result<Self, SetupError> {
+        let hooks = Hooks { outlet: Arc::clone(outlet), reporter: Arc::clone(reporter) };
+        let producer: Arc<BaseProducer<_>> =
+            Arc::new(settings.create(&settings.producer(), hooks)?);
+        let owner = Arc::clone(&producer);
+        let reports = Queue::of_client(producer.client(), owner, Arc::clone(signal));
+        Ok(Self { producer, reports: Arc::new(reports) })
+    }
+
+    /// Passes on everything that is queued; how many events there were. Each poll handles one; the
+    /// signal comes again only after the queue was empty.
+    fn serve(&self) -> usize {
+        let mut events = 0;
+        while self.reports.len() > 0 {
+            self.producer.poll(Duration::ZERO);
+            events += 1;
+        }
+        events
+    }
+
+    /// Gives up what is queued or in flight and reports it as failed.
+    fn purge(&self, signal: &Signal) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        let until = Instant::now() + PURGE;
+        loop {
+            self.serve();
+            let left = until.saturating_duration_since(Instant::now());
+            if self.producer.in_flight_count() == 0 || left.is_zero() {
+                return;
+            }
+            signal.wait(left.min(PATIENCE));
         }
     }
-}
-
-/// Gives up what is queued or in flight and reports it as failed.
-fn purge(native: &BaseProducer<Hooks>, queue: &Queue, signal: &Signal) {
-    native.purge(PurgeConfig::default().queue().inflight());
-    let until = Instant::now() + PURGE;
-    loop {
-        serve(native, queue);
-        let left = until.saturating_duration_since(Instant::now());
-        if native.in_flight_count() == 0 || left.is_zero() {
-            return;
-        }
-        signal.wait(left);
-    }
-}
-
-fn connect(
-    settings: &Settings,
-    outlet: &Arc<Outlet>,
-    reporter: &Arc<Reporter>,
-) -> Result<Arc<BaseProducer<Hooks>>, SetupError> {
-    let hooks = Hooks { outlet: Arc::clone(outlet), reporter: Arc::clone(reporter) };
-    settings.create(&settings.producer(), hooks).map(Arc::new)
 }
 
 fn closed() -> Status {

@@ -34,7 +34,7 @@ use crate::wait::Signal;
 /// bring at most 128 MiB, or 131,072 calls, beyond what the driver wanted.
 pub(crate) const BATCH: usize = 32;
 
-/// A queue of a client, with a signal that is raised whenever it stops being empty.
+/// A queue of a client, with a signal that is told whenever it stops being empty.
 pub(crate) struct Queue {
     raw: *mut sys::rd_kafka_queue_t,
     signal: Arc<Signal>,
@@ -93,7 +93,7 @@ impl Queue {
         Self { raw, signal, _owner: owner }
     }
 
-    /// What is raised when the queue stops being empty; the one reader waits on it.
+    /// What is told when the queue stops being empty; the one reader waits on it.
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }
@@ -130,13 +130,15 @@ impl Queue {
         true
     }
 
-    /// Passes at most [`BATCH`] queued records to `each`, without waiting; returns how many.
-    pub(crate) fn take(&self, mut each: impl FnMut(Taken<'_>)) -> usize {
+    /// Passes at most so many queued records, and [`BATCH`], to `each`, without waiting; returns how
+    /// many.
+    pub(crate) fn take(&self, most: usize, mut each: impl FnMut(Taken<'_>)) -> usize {
         let mut messages = [ptr::null_mut(); BATCH];
         // A timeout would be waited out whole unless the array is filled: hence none.
         // SAFETY: `raw` is valid and the array has room for `BATCH` pointers.
-        let count =
-            unsafe { sys::rd_kafka_consume_batch_queue(self.raw, 0, messages.as_mut_ptr(), BATCH) };
+        let count = unsafe {
+            sys::rd_kafka_consume_batch_queue(self.raw, 0, messages.as_mut_ptr(), most.min(BATCH))
+        };
         let count = usize::try_from(count).unwrap_or(0);
         for &message in &messages[..count] {
             // SAFETY: librdkafka filled the first `count` entries with messages that are ours
@@ -170,7 +172,7 @@ impl fmt::Debug for Queue {
 unsafe extern "C" fn raise(_client: *mut sys::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: the opaque is the `Signal` given to `rd_kafka_queue_cb_event_enable`, alive as long
     // as this callback is installed.
-    unsafe { &*opaque.cast::<Signal>() }.raise();
+    unsafe { &*opaque.cast::<Signal>() }.queued();
 }
 
 /// One entry of a batch: a record, or an error in a record's place.

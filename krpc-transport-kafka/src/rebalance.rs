@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use crate::{
     commits,
     events::Reporter,
-    queue::{self, Entry, Queue},
+    queue::{self, BATCH, Entry, Queue},
     wait::{Signal, block_on},
 };
 
@@ -101,7 +101,7 @@ impl Assignment {
         mut each: impl FnMut(&queue::Taken<'_>, bool),
     ) -> usize {
         let mut state = self.state.lock();
-        queue.take(|taken| match (taken.error, state.owned.get_mut(&taken.partition)) {
+        queue.take(BATCH, |taken| match (taken.error, state.owned.get_mut(&taken.partition)) {
             (Some(_), _) => each(&taken, false),
             (None, Some(owned)) if owned.phase == Phase::Active => {
                 let back = owned.goes_back(taken.offset);

@@ -4,6 +4,9 @@
 //! at the concrete offset that was its end **before** anything was sent, so no reply can be
 //! missed; and nothing is ever read from elsewhere without a warning.
 //!
+//! The reader is a task, not a thread: the worker that librdkafka wakes goes on with the caller,
+//! whose call has just ended.
+//!
 //! from: the replies topics
 //! to: `krpc_core::transport::ClientEvents::arrived`
 
@@ -31,22 +34,34 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
+use tokio::{
+    runtime::Handle,
+    task::{spawn_blocking, yield_now},
+    time::interval,
+};
+
 use crate::{
     config::Settings,
     events::{Reporter, is_unauthorized},
+    producer::Reports,
     queue::{Queue, Taken},
     topics::Setup,
-    wait::{NET, Signal},
+    wait::{Listener, NET, Signal, Waiter},
 };
 
 /// How long one question for a partition's end may take.
 const WATERMARKS: Duration = Duration::from_secs(1);
 
-/// Reads replies on a thread of its own.
+/// Records passed on before the callers whose calls they ended get on.
+const RECORDS: usize = 4;
+
+/// Reads replies in a task of its own.
 pub(crate) struct Inbox {
     shared: Arc<Shared>,
     /// Gone when the inbox is stopped.
     reader: Mutex<Option<Reader>>,
+    /// What becomes the task at the first opening, in the opener's runtime.
+    task: Mutex<Option<(Task, Waiter)>>,
 }
 
 /// A reply partition that is read.
@@ -69,7 +84,7 @@ struct Reader {
     records: Arc<Queue>,
 }
 
-/// What the thread and the openers share.
+/// What the task and the openers share.
 struct Shared {
     events: Arc<dyn ClientEvents>,
     routes: Mutex<Arc<Vec<Route>>>,
@@ -83,30 +98,46 @@ struct Shared {
 }
 
 impl Inbox {
-    /// A consumer and its thread; nothing is read yet.
-    pub(crate) fn start(
+    /// A consumer; nothing is read yet. `reports` are served when replies have come.
+    pub(crate) fn new(
         settings: &Settings,
         events: Arc<dyn ClientEvents>,
+        reports: Reports,
     ) -> Result<Self, SetupError> {
+        let (signal, waiter) = Signal::of_task()?;
         let hooks = ReplyHooks(Reporter::new("replies"));
         let consumer: Arc<ReplyConsumer> = Arc::new(settings.create(&settings.replies(), hooks)?);
         let shared = Arc::new(Shared {
-            events: Arc::clone(&events),
+            events,
             routes: Mutex::default(),
             opening: Mutex::default(),
-            signal: Arc::default(),
+            signal,
             stopping: AtomicBool::new(false),
             resets: AtomicU64::new(0),
         });
         let client = consumer.client();
-        // One signal for both queues: the thread serves the consumer's events as well.
+        // One signal for both queues: the task serves the consumer's events as well.
         let own = Queue::of_consumer(client, Arc::clone(&consumer), Arc::clone(&shared.signal));
         let records = Queue::private(client, Arc::clone(&consumer), Arc::clone(&shared.signal));
         let reader = Reader { records: Arc::new(records), consumer: Arc::clone(&consumer) };
-        let (theirs, read) = (Arc::clone(&shared), reader.clone());
-        let broken = move |status| events.broken(status);
-        crate::spawn("krpc-replies", broken, move || theirs.run(&read, &own))?;
-        Ok(Self { shared, reader: Mutex::new(Some(reader)) })
+        let task = Task {
+            shared: Arc::clone(&shared),
+            read: Some((reader.clone(), own)),
+            reports,
+            next: HashMap::new(),
+            lost: Vec::new(),
+            broken: false,
+        };
+        let (reader, task) = (Mutex::new(Some(reader)), Mutex::new(Some((task, waiter))));
+        Ok(Self { shared, reader, task })
+    }
+
+    /// Begins to read in this runtime, unless that was done before.
+    pub(crate) fn run(&self) -> Result<(), SetupError> {
+        let Some((task, waiter)) = self.task.lock().take() else { return Ok(()) };
+        let listener = waiter.listen()?;
+        Handle::current().spawn(task.run(listener));
+        Ok(())
     }
 
     /// What is read for a service.
@@ -152,10 +183,11 @@ impl Inbox {
         }
     }
 
-    /// Ends the thread, which drops the consumer. Does not wait.
+    /// Ends the task, which drops the consumer. Does not wait.
     pub(crate) fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.signal.raise();
+        drop(self.task.lock().take());
         // Were this the last owner, the drop would block.
         let reader = self.reader.lock().take();
         crate::aside(reader);
@@ -215,46 +247,113 @@ impl Route {
     }
 }
 
-impl Shared {
-    /// The thread: passes on replies until the client is closed.
-    fn run(&self, reader: &Reader, own: &Queue) {
-        let mut next: HashMap<u16, i64> = HashMap::new();
-        let mut lost: Vec<Route> = Vec::new();
-        let (mut broken, mut ticked) = (false, Instant::now());
-        while !self.stopping.load(Ordering::Acquire) {
-            let routes = Arc::clone(&self.routes.lock());
-            let taken = reader.records.take(|taken| match (find(&routes, &taken), taken.error) {
-                (Some(route), None) => {
-                    next.insert(route.service, taken.offset + 1);
-                    if let Some(record) = crate::record(route.service, &taken) {
-                        self.events.arrived(record);
-                    }
-                }
-                (Some(route), Some(RDKafkaErrorCode::AutoOffsetReset)) => lost.push(route.clone()),
-                (_, error) => self.unexpected(&reader.consumer, &taken, error),
-            });
-            lost.retain(|route| !self.restarted(reader, route, next.get(&route.service).copied()));
-            if taken == 0 {
-                self.signal.wait(NET);
+/// The reader of all replies.
+struct Task {
+    shared: Arc<Shared>,
+    /// With the consumer's own queue; gone when the task ends.
+    read: Option<(Reader, Queue)>,
+    reports: Reports,
+    /// The offset after the last record of each service.
+    next: HashMap<u16, i64>,
+    /// What must be read from elsewhere.
+    lost: Vec<Route>,
+    broken: bool,
+}
+
+impl Task {
+    /// Passes on replies until the client is closed.
+    async fn run(mut self, mut listener: Listener) {
+        let mut tick = interval(NET);
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            let more = self.pass_on();
+            if !self.lost.is_empty() {
+                self.restart().await;
+            } else if more {
+                // After the callers, whose next calls are to go on.
+                yield_now().await;
+                continue;
             }
-            let tick = ticked.elapsed() >= NET;
-            if tick {
-                ticked = Instant::now();
-                // A restart stops the partition in the background, and that takes its forwarding
-                // away; seldom after it was set again.
-                for route in routes.iter().filter(|route| !reader.receive(route)) {
-                    let message = format!("{} [{}] is not forwarded", route.topic, route.partition);
-                    reader.consumer.context().0.warn("FORWARD", &message);
-                }
-            }
-            if (tick || own.len() > 0) && self.serve(reader, own) && !broken {
-                broken = true;
-                let message = "the reply consumer met a fatal error";
-                self.events.broken(Status::new(Code::Unavailable, message));
+            tokio::select! {
+                biased;
+                () = listener.raised() => self.serve(false),
+                _ = tick.tick() => self.serve(true),
             }
         }
     }
 
+    /// Passes on what has come; whether there is more.
+    fn pass_on(&mut self) -> bool {
+        let Self { shared, read: Some((reader, _)), next, lost, .. } = self else { return false };
+        let routes = Arc::clone(&shared.routes.lock());
+        let taken =
+            reader.records.take(RECORDS, |taken| match (find(&routes, &taken), taken.error) {
+                (Some(route), None) => {
+                    next.insert(route.service, taken.offset + 1);
+                    if let Some(record) = crate::record(route.service, &taken) {
+                        shared.events.arrived(record);
+                    }
+                }
+                (Some(route), Some(RDKafkaErrorCode::AutoOffsetReset)) => lost.push(route.clone()),
+                (_, error) => shared.unexpected(&reader.consumer, &taken, error),
+            });
+        if taken > 0 {
+            // The calls of these replies were delivered: their reports need not wake anybody.
+            self.reports.serve();
+        }
+        reader.records.len() > 0
+    }
+
+    /// Reads lost routes from where they can be read; one that cannot be is tried again.
+    async fn restart(&mut self) {
+        for route in std::mem::take(&mut self.lost) {
+            let Some((reader, _)) = &self.read else { return };
+            let (shared, reader) = (Arc::clone(&self.shared), reader.clone());
+            let next = self.next.get(&route.service).copied();
+            let tried = spawn_blocking(move || {
+                let done = shared.restarted(&reader, &route, next);
+                (done, route)
+            });
+            if let Ok((false, route)) = tried.await {
+                self.lost.push(route);
+            }
+        }
+    }
+
+    /// Serves what the consumer has to say, and now and then looks whether all is as it should be.
+    fn serve(&mut self, tick: bool) {
+        let Some((reader, own)) = &self.read else { return };
+        if tick {
+            // A restart stops the partition in the background, and that takes its forwarding
+            // away; seldom after it was set again.
+            let routes = Arc::clone(&self.shared.routes.lock());
+            for route in routes.iter().filter(|route| !reader.receive(route)) {
+                let message = format!("{} [{}] is not forwarded", route.topic, route.partition);
+                reader.consumer.context().0.warn("FORWARD", &message);
+            }
+        }
+        if (tick || own.len() > 0) && self.shared.serve(reader, own) && !self.broken {
+            self.broken = true;
+            let message = "the reply consumer met a fatal error";
+            self.shared.events.broken(Status::new(Code::Unavailable, message));
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // The drop of a consumer blocks.
+        crate::aside(self.read.take());
+        if !self.shared.stopping.load(Ordering::Acquire) {
+            let message = match std::thread::panicking() {
+                true => "the reader of replies panicked",
+                false => "the runtime in which the channel was opened has ended",
+            };
+            self.shared.events.broken(Status::new(Code::Unavailable, message));
+        }
+    }
+}
+
+impl Shared {
     /// Serves errors, logs and statistics; one event for each call. True if the consumer failed.
     fn serve(&self, reader: &Reader, own: &Queue) -> bool {
         let mut failed = false;

@@ -75,8 +75,9 @@ impl Inner {
             Some(service) if service.worker.is_none() => (service.name.clone(), service.topology),
             _ => return Ok(()),
         };
-        let events = Arc::clone(&self.events);
-        let worker = Worker::start(&self.settings, index, &name, events, Some(runtime.clone()))?;
+        let (events, reports) = (Arc::clone(&self.events), self.producer.reports());
+        let runtime = Some(runtime.clone());
+        let worker = Worker::start(&self.settings, index, &name, events, reports, runtime)?;
         worker.join(topology.call_partitions)?;
         if let Some(service) = self.services.lock().get_mut(&index) {
             service.worker = Some(Arc::new(worker));
@@ -97,6 +98,10 @@ impl fmt::Debug for Inner {
 impl Producer for KafkaServer {
     fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
         self.inner.producer.send(target, payload, token)
+    }
+
+    fn hurry(&self) {
+        self.inner.producer.hurry();
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
     commits,
     config::Settings,
     events::{Reporter, is_unauthorized},
+    producer::Reports,
     queue::{self, Queue},
     rebalance::{Assignment, WorkerHooks},
     wait::{NET, Signal, block_on},
@@ -73,6 +74,7 @@ impl Worker {
         service: u16,
         name: &str,
         events: Arc<dyn ServerEvents>,
+        reports: Reports,
         runtime: Option<Handle>,
     ) -> Result<Self, SetupError> {
         let hooks = WorkerHooks {
@@ -99,11 +101,11 @@ impl Worker {
             consumer: Arc::downgrade(&consumer),
             end: Arc::default(),
         };
-        worker.spawn(consumer)?;
+        worker.spawn(consumer, reports)?;
         Ok(worker)
     }
 
-    fn spawn(&self, consumer: Arc<GroupConsumer>) -> Result<(), SetupError> {
+    fn spawn(&self, consumer: Arc<GroupConsumer>, reports: Reports) -> Result<(), SetupError> {
         let (poll_signal, drain_signal) =
             (Arc::clone(&self.poll_signal), Arc::clone(&self.drain_signal));
         let client = consumer.client();
@@ -123,7 +125,9 @@ impl Worker {
             }
             hooks.events.broken(status);
         };
-        let drain = crate::spawn("krpc-drain", unread, move || drain(&theirs, &records))?;
+        let drain = crate::spawn("krpc-drain", unread, move || {
+            drain(&theirs, &records, &reports);
+        })?;
         let (hooks, end) = (Arc::clone(&self.hooks), Arc::clone(&self.end));
         let theirs = Arc::clone(&self.hooks);
         let unpolled = move |status| theirs.events.broken(status);
@@ -264,7 +268,7 @@ fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
 }
 
 /// The drain thread: passes records on while the driver takes more.
-fn drain(hooks: &WorkerHooks, records: &Queue) {
+fn drain(hooks: &WorkerHooks, records: &Queue, reports: &Reports) {
     let _entered = hooks.runtime.as_ref().map(Handle::enter);
     let stopped = || hooks.leaving.load(Ordering::Acquire);
     while !stopped() {
@@ -287,8 +291,10 @@ fn drain(hooks: &WorkerHooks, records: &Queue) {
                 hooks.reporter.warn(&code.to_string(), &message);
             }
         });
-        if taken == 0 {
-            records.signal().wait(NET);
+        match taken {
+            0 => records.signal().wait(NET),
+            // Earlier replies were delivered meanwhile: their reports need not wake anybody.
+            _ => reports.serve(),
         }
     }
 }

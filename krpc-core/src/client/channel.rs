@@ -353,6 +353,9 @@ impl Greeter for ServiceChannel {
 
     fn greet(&self) {
         self.with(ClientMachine::greet);
+        if let Some(transport) = self.shared.transport.get() {
+            transport.hurry();
+        }
     }
 
     fn is_flushed(&self) -> bool {
@@ -381,6 +384,10 @@ impl Transmitter for ClientMachine<Waker> {
 
     fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
         Self::handle_rejected(self, transmit, rejected, now);
+    }
+
+    fn awaits_report(&self) -> bool {
+        Self::awaits_report(self)
     }
 }
 

@@ -255,6 +255,11 @@ impl<W> ClientMachine<W> {
         self.outbox.poll_transmit(now)
     }
 
+    /// Whether requests wait for a delivery report.
+    pub fn awaits_report(&self) -> bool {
+        self.outbox.awaits_report()
+    }
+
     /// The next waiter to wake, after the lock is released.
     pub fn poll_wake(&mut self) -> Option<W> {
         self.wake.pop_front()

@@ -107,6 +107,10 @@ impl<K: Clone> Transmitter for ServerMachine<K> {
     fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
         Self::handle_rejected(self, transmit, rejected, now);
     }
+
+    fn awaits_report(&self) -> bool {
+        Self::awaits_report(self)
+    }
 }
 
 const fn reply_lane(service: u16, partition: u32, destination: InstanceId) -> LaneKey {

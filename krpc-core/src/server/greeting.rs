@@ -16,6 +16,9 @@ impl Greeter for Shared {
 
     fn greet(&self) {
         self.with(ServerMachine::announce_everywhere);
+        if let Some(transport) = self.transport() {
+            transport.hurry();
+        }
     }
 
     fn is_flushed(&self) -> bool {

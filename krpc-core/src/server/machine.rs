@@ -246,6 +246,11 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
+    /// Whether replies wait for a delivery report.
+    pub fn awaits_report(&self) -> bool {
+        self.outbox.awaits_report()
+    }
+
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
         self.outbox.handle_timeout(now);

@@ -271,6 +271,10 @@ pub trait Producer: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Rejected`]: no report will come.
     fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected>;
+
+    /// Somebody waits for a report: the next ones come at once. Otherwise a transport may keep them
+    /// for some milliseconds, or until a record arrives, to save a wake-up.
+    fn hurry(&self) {}
 }
 
 /// A client's side of a transport.
@@ -385,6 +389,9 @@ pub(crate) trait Transmitter {
     fn poll_transmit(&mut self, now: Time) -> Option<Transmit>;
     fn handle_sent(&mut self, payload: Vec<u8>);
     fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time);
+
+    /// Whether something waits for a delivery report.
+    fn awaits_report(&self) -> bool;
 }
 
 /// Hands all packets that are due to a producer. The service's index goes into the upper bits of
@@ -408,6 +415,9 @@ pub(crate) fn flush(
                 machine.handle_rejected(transmit, rejected, now);
             }
         }
+    }
+    if machine.awaits_report() {
+        producer.hurry();
     }
     refused
 }
