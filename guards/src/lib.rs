@@ -53,12 +53,24 @@ impl Workload {
     /// # Errors
     /// Whatever keeps them from starting.
     pub fn start() -> Result<Self, Box<dyn Error>> {
+        // A slow or busy machine must not decide how handlers are run.
+        Self::with_first_poll(Duration::MAX)
+    }
+
+    /// The same, but nearly every handler counts as slow, so that those after it become tasks.
+    ///
+    /// # Errors
+    /// Whatever keeps them from starting.
+    pub fn with_tasks() -> Result<Self, Box<dyn Error>> {
+        Self::with_first_poll(Duration::ZERO)
+    }
+
+    fn with_first_poll(first_poll: Duration) -> Result<Self, Box<dyn Error>> {
         static WORKLOADS: AtomicU32 = AtomicU32::new(0);
         let endpoint = format!("memory:guards-{}", WORKLOADS.fetch_add(1, Ordering::Relaxed));
         let memory = MemoryEndpoint::new(&endpoint, TransportConfig::default());
         let services: Vec<Arc<dyn Service>> = vec![Arc::new(SumServer::new(Adder))];
-        // A slow or busy machine must not decide how handlers are run.
-        let options = ServerOptions { first_poll: Duration::MAX, ..ServerOptions::default() };
+        let options = ServerOptions { first_poll, ..ServerOptions::default() };
         // One thread, so that every run does the same in the same order.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (client, server) = runtime.block_on(async {

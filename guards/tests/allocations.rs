@@ -6,8 +6,7 @@ use krpc_guards::Workload;
 
 /// Fails if `callers` at once need more than `most` allocations for each call.
 #[track_caller]
-fn expect_at_most(most: u32, callers: u32, rounds: u32) {
-    let workload = Workload::start().unwrap();
+fn expect_at_most(most: u32, workload: &Workload, callers: u32, rounds: u32) {
     // Tables and buffers grow to what this load needs.
     workload.calls(callers, rounds).unwrap();
     // All of it happens on this thread.
@@ -20,11 +19,17 @@ fn expect_at_most(most: u32, callers: u32, rounds: u32) {
 
 #[test]
 fn a_call_among_many_allocates_little() {
-    expect_at_most(4, 256, 200);
+    expect_at_most(4, &Workload::start().unwrap(), 256, 200);
 }
 
 /// It pays for its packets alone, and for the in-process broker's work with them.
 #[test]
 fn a_call_alone_allocates_little() {
-    expect_at_most(8, 1, 10_000);
+    expect_at_most(8, &Workload::start().unwrap(), 1, 10_000);
+}
+
+/// It pays for its task.
+#[test]
+fn a_call_that_becomes_a_task_allocates_little() {
+    expect_at_most(5, &Workload::with_tasks().unwrap(), 256, 200);
 }
