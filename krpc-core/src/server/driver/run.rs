@@ -24,10 +24,11 @@ use crate::{
     wire::frame::Outcome,
 };
 
-/// Calls that are taken out under one lock.
-const DISPATCH_BATCH: usize = 256;
+/// Calls that are taken out under one lock, and whose answers come back under one.
+const DISPATCH_BATCH: usize = 1024;
 
-/// How long answers wait, at most, while a handler behind them holds the thread.
+/// How long answers wait, at most, for those of the calls behind them. With 1,024 calls in flight
+/// they share packets so; at a twentieth of it the broker's requests cost a fifth of all calls.
 const HELD_UP: Duration = Duration::from_millis(2);
 
 impl Shared {
@@ -90,7 +91,7 @@ impl Shared {
                 let now = self.clock.now();
                 self.pace.polled(now.saturating_since(began));
                 began = now;
-                if given.is_some_and(|at| now.saturating_since(at) > self.options.first_poll) {
+                if given.is_some_and(|at| now.saturating_since(at) > HELD_UP) {
                     self.with(|machine, now| batch.finish(machine, now));
                     began = self.clock.now();
                     given = None;
