@@ -26,8 +26,9 @@ use crate::{
     record::Recorder,
 };
 
-/// Sleeping for less costs the thread more than the calls that it sends.
-const TICK: Duration = Duration::from_micros(100);
+/// How often calls are sent that became due: the wait counts in their latency. With a tenth of it
+/// the sender's wakes and the runtime's took a third of the client's time from every system.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Calls that are not answered at a time: what tarpc and tonic are set to take. Even at the bound,
 /// an overload stays far from the deadline of any system.

@@ -188,6 +188,9 @@ impl Jvm {
         if self.fast {
             options.push(format!("-Xms{}", self.heap));
             options.push("-XX:+UseG1GC".to_owned());
+            // As in Kafka's own start script.
+            options.push("-XX:MaxGCPauseMillis=20".to_owned());
+            options.push("-XX:InitiatingHeapOccupancyPercent=35".to_owned());
         } else {
             options.push("-XX:+UseSerialGC".to_owned());
             options.push("-XX:TieredStopAtLevel=1".to_owned());
