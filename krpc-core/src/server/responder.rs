@@ -171,14 +171,15 @@ mod tests {
     fn handlers_that_hold_up_others_get_tasks() {
         assert_eq!(calls_until_wary([1_000_000].into_iter()), Some(0));
         assert_eq!(calls_until_wary((0..1_000).map(|_| 150)), Some(33));
-        let one_of_ten =
-            calls_until_wary((0..1_000).map(|call| if call % 10 == 0 { 2_000 } else { 1 }));
+        let one_of_ten = calls_until_wary(
+            (0..1_000).map(|call: u64| if call.is_multiple_of(10) { 2_000 } else { 1 }),
+        );
         assert!(one_of_ten.is_some_and(|calls| calls < 40), "{one_of_ten:?}");
     }
 
     #[test]
     fn a_thread_that_is_interrupted_now_and_then_is_no_slow_handler() {
-        let interrupted = |call: u64| if call % 100 == 0 { 2_000 } else { 5 };
+        let interrupted = |call: u64| if call.is_multiple_of(100) { 2_000 } else { 5 };
         assert_eq!(calls_until_wary((0..100_000).map(interrupted)), None);
         assert_eq!(calls_until_wary((0..100_000).map(|_| 100)), None);
     }
