@@ -1,9 +1,10 @@
 //! kRPC over Apache Kafka, through librdkafka.
 //!
 //! [`KafkaEndpoint`] and [`embedded()`] implement `krpc_core::transport`: they move packets and
-//! report events, and know nothing of frames or calls. Each client has two threads of its own
-//! (deliveries, replies), each server one for deliveries and two for each service (group, records),
-//! beside librdkafka's. All of them sleep until there is something to do.
+//! report events, and know nothing of frames or calls. Each client has a thread of
+//! its own for deliveries and a task for replies, each server a thread for deliveries and two for
+//! each service (group, records), beside librdkafka's. All of them sleep until there is something
+//! to do.
 //!
 //! `ARCHITECTURE.md` in the repository says where this lies on a call's way.
 #![allow(

@@ -259,6 +259,48 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
+    fn is_raised(signal: &Signal) -> bool {
+        std::mem::take(&mut *signal.raised.lock())
+    }
+
+    #[test]
+    fn who_looks_soon_is_called_only_in_a_hurry() {
+        let signal = Signal::default();
+        signal.queued();
+        assert!(is_raised(&signal), "nobody looks otherwise");
+        signal.be_patient();
+        signal.queued();
+        assert!(!is_raised(&signal));
+        assert!(signal.hurry(), "what is queued was not told");
+        assert!(!signal.hurry() && !signal.be_prompt(), "somebody waits");
+        signal.queued();
+        assert!(is_raised(&signal));
+        signal.attended();
+        signal.queued();
+        assert!(!is_raised(&signal), "it was served by somebody else");
+        assert!(signal.be_prompt(), "what is queued was not told");
+        signal.attended();
+        assert!(!signal.hurry());
+        signal.queued();
+        assert!(is_raised(&signal));
+    }
+
+    #[tokio::test]
+    async fn a_task_is_woken_by_a_signal_raised_before_or_while_it_waits() {
+        let (signal, waiter) = Signal::of_task().unwrap();
+        signal.raise();
+        signal.raise();
+        let mut listener = waiter.listen().unwrap();
+        listener.raised().await;
+        for _ in 0..100 {
+            let raised = Arc::clone(&signal);
+            let thread = std::thread::spawn(move || raised.raise());
+            listener.raised().await;
+            thread.join().unwrap();
+        }
+        assert!(!*signal.raised.lock());
+    }
+
     #[test]
     fn a_future_is_driven_to_its_end_or_given_up() {
         let signal = Arc::new(Signal::default());

@@ -1,7 +1,7 @@
 //! Driver: a channel to an endpoint, shared by the clients of many services.
 //!
 //! There is no task between a call and the producer: the caller's own task registers, packs and
-//! produces in one go; the producer's report thread releases the next packet; the reply thread
+//! produces in one go; a delivery report releases the next packet; the reader of replies
 //! wakes the caller. One timer per service ends what is overdue.
 //!
 //! from: [`super::call`] and the transport's events · to: [`super::machine`], the transport

@@ -5,7 +5,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use krpc_core::{
@@ -18,7 +18,9 @@ use krpc_core::{
 use krpc_testkit::Kafka;
 use krpc_transport_kafka::KafkaEndpoint;
 
-use crate::support::{Answerer, Caller, answerer, caller, config, endpoint, service, shared};
+use crate::support::{
+    Answerer, Caller, Driver, answerer, caller, config, endpoint, service, shared,
+};
 
 /// One call to each partition, one reply to each call.
 pub(crate) async fn echo(caller: &Caller, answerer: &Answerer, broker_stamps: bool) {
@@ -59,6 +61,52 @@ async fn calls_and_replies_travel_with_the_brokers_time() {
     server.transport.leave().await.unwrap();
     server.transport.close().await;
     client.transport.close().await;
+}
+
+#[tokio::test]
+async fn reports_come_soon_though_nobody_reads_and_nobody_hurries() {
+    let (endpoint, service) = (endpoint(config()), service("reports"));
+    let client = caller(&endpoint, &service).await;
+    for hurries in [false, true] {
+        let mut times = Vec::new();
+        for number in 0..20 {
+            let (token, sent) = (u64::from(hurries) << 32 | number, Instant::now());
+            client.call(0, "call", token);
+            if hurries {
+                client.transport.hurry();
+            }
+            client.driver.until("the report", |seen| seen.stored.contains_key(&token)).await;
+            times.push(sent.elapsed());
+        }
+        times.sort_unstable();
+        // A wake-up that was lost would cost the second after which the thread looks in any case.
+        assert!(times[10] < Duration::from_millis(500), "hurried: {hurries}: {times:?}");
+    }
+    client.transport.close().await;
+}
+
+#[test]
+fn a_client_whose_runtime_ends_says_so() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (opener, other) = (runtime(), runtime());
+    let (endpoint, service) = (endpoint(config()), service("runtime"));
+    let client = opener.block_on(caller(&endpoint, &service));
+    drop(opener);
+    other.block_on(client.driver.until("the end", |seen| !seen.broken.is_empty()));
+    let broken = client.driver.seen.lock().broken.clone();
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert_eq!(broken[0].code(), Code::Unavailable);
+    assert!(broken[0].message().contains("runtime"), "{broken:?}");
+    other.block_on(client.transport.close());
+}
+
+#[test]
+fn a_runtime_without_io_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (endpoint, service) = (endpoint(config()), service("no-io"));
+    let client = endpoint.client(Arc::new(Driver::default())).unwrap();
+    let refused = runtime.block_on(client.open(0, &service, 1)).unwrap_err();
+    assert!(refused.to_string().contains("enable_all"), "{refused}");
 }
 
 #[tokio::test]
