@@ -1,24 +1,35 @@
-//! A Kafka with an authorizer, where these programs may nothing: they are told what is missing.
+//! A Kafka with an authorizer, where these programs may nothing, or not write: they are told what
+//! is missing.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use krpc_core::{
+    client::{
+        call::Client,
+        channel::{Channel, ClientOptions},
+    },
     error::SetupError,
-    transport::{Endpoint, Topic, TransportConfig},
+    server::{
+        driver::{Server, ServerOptions},
+        service::{Incoming, Service, ServiceDescriptor},
+    },
+    status::Code,
+    transport::{Endpoint, Target, Topic, TransportConfig},
 };
 use krpc_testkit::Kafka;
 use krpc_transport_kafka::KafkaEndpoint;
 
-use crate::support::{Driver, config, service};
+use crate::support::{Driver, caller, config, service};
 
 /// The broker speaks to its controller as a super user; whoever else comes is anonymous.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
     ("super.users", "User:broker"),
-    ("allow.everyone.if.no.acl.found", "false"),
     ("listener.security.protocol.map", "CONTROLLER:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT"),
     ("sasl.mechanism.controller.protocol", "PLAIN"),
     ("listener.name.controller.sasl.enabled.mechanisms", "PLAIN"),
@@ -29,8 +40,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ),
 ];
 
-fn guarded() -> Kafka {
-    let builder = Kafka::builder();
+/// Whether what no rule is about is allowed or not.
+fn guarded(allow: bool) -> Kafka {
+    let builder = Kafka::builder().setting("allow.everyone.if.no.acl.found", allow.to_string());
     let builder = SETTINGS.into_iter().fold(builder, |it, (key, value)| it.setting(key, value));
     builder.start().unwrap()
 }
@@ -48,7 +60,7 @@ fn is_told(result: Result<(), SetupError>, topics: &[String]) {
 
 #[tokio::test]
 async fn missing_rights_are_told_within_the_connect_timeout() {
-    let kafka = guarded();
+    let kafka = guarded(false);
     let connect_timeout = Duration::from_secs(8);
     let name = service("rights");
     for create_topics in [true, false] {
@@ -69,4 +81,96 @@ async fn missing_rights_are_told_within_the_connect_timeout() {
         assert!(started.elapsed() < connect_timeout);
         server.close().await;
     }
+}
+
+/// Lets everybody read a topic, and so nobody write to it: one CreateAcls request, version 1, by
+/// hand, for librdkafka's safe wrapper has none.
+fn let_read_only(kafka: &Kafka, topic: &str) {
+    const TOPIC: u8 = 2;
+    const LITERAL: u8 = 3;
+    const READ: u8 = 3;
+    const ALLOW: u8 = 3;
+
+    let mut request = vec![0, 30, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 1, TOPIC];
+    let string = |request: &mut Vec<u8>, text: &str| {
+        request.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+        request.extend(text.as_bytes());
+    };
+    string(&mut request, topic);
+    request.push(LITERAL);
+    string(&mut request, "User:ANONYMOUS");
+    string(&mut request, "*");
+    request.extend([READ, ALLOW]);
+
+    let mut stream = TcpStream::connect(kafka.bootstrap()).unwrap();
+    stream.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(&request).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut answer).unwrap();
+    // Correlation, throttle time, one result, its code.
+    assert_eq!(answer[8..14], [0, 0, 0, 1, 0, 0], "{answer:?}");
+}
+
+/// Whose calls topic may not be written to.
+const CALLS_CLOSED: &str = "rights.Calls";
+
+/// Whose replies topic may not be written to.
+struct RepliesClosed;
+
+impl Service for RepliesClosed {
+    fn descriptor(&self) -> &'static ServiceDescriptor {
+        &ServiceDescriptor { name: "rights.Replies", version: "", doc: "", methods: &[] }
+    }
+
+    fn dispatch(&self, _: Incoming) {}
+}
+
+/// Fails unless it is told that this topic may not be written to.
+fn is_told_of_writing<T>(result: Result<T, SetupError>, topic: &str) {
+    match result.err().unwrap() {
+        SetupError::Unauthorized { action, resource, .. } => {
+            assert_eq!((action.as_str(), resource.as_str()), ("write", topic));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_written_to_is_named() {
+    let kafka = guarded(true);
+    let endpoint = Arc::new(KafkaEndpoint::new(kafka.bootstrap(), config()).unwrap());
+    let replies_closed = RepliesClosed.descriptor().name;
+    let calls = config().topic(CALLS_CLOSED, Topic::Calls);
+    let replies = config().topic(replies_closed, Topic::Replies);
+    for (name, closed) in [(CALLS_CLOSED, &calls), (replies_closed, &replies)] {
+        caller(&*endpoint, name).await.transport.close().await;
+        let_read_only(&kafka, closed);
+    }
+    // The rule is made, and reaches the broker soon: the second one after the first.
+    let driver = Arc::new(Driver::default());
+    let server = endpoint.server(driver.clone()).unwrap();
+    server.open(0, replies_closed).await.unwrap();
+    let target = Target { service: 0, topic: Topic::Replies, partition: 0 };
+    for token in 0.. {
+        server.send(target, b"?", token).unwrap();
+        driver.until("reported", |seen| seen.reported as u64 == token + 1).await;
+        if !driver.seen.lock().failed.is_empty() {
+            break;
+        }
+    }
+    server.close().await;
+
+    let channel = Channel::new(endpoint.clone(), ClientOptions::default()).unwrap();
+    is_told_of_writing(channel.open(CALLS_CLOSED).await, &calls);
+    let error = Client::named(&channel, CALLS_CLOSED).ping().await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::PermissionDenied));
+    // Its calls topic is as it was.
+    channel.open(replies_closed).await.unwrap();
+    channel.close().await;
+
+    let services: Vec<Arc<dyn Service>> = vec![Arc::new(RepliesClosed)];
+    let started = Server::start(&*endpoint, services, ServerOptions::default()).await;
+    is_told_of_writing(started, &replies);
 }
