@@ -176,22 +176,23 @@ fn calls_behind_one_that_holds_the_thread_past_their_deadlines_are_not_executed(
             let hold = HoldClient::new(&place.connect().await);
             hold.pass().await.unwrap();
             for _ in 0..before {
-                hold.hold().timeout(millis(50)).await.unwrap_err();
+                let _ = hold.hold().timeout(millis(200)).await;
+                eventually("it is over", || server.stats().unfinished == 0).await;
             }
+            assert_eq!(holder.0.swap(0, Ordering::SeqCst), before);
             // While two packets are under way, the calls share a third.
             let first = join_all([hold.pass(), hold.pass()]);
             let calls = join_all((0..20).map(|_| hold.hold().timeout(millis(500))));
             let (_, late) = join(first, calls).await;
+            // With every thread held, a reply may come before the timer that was due meanwhile.
             let (done, late): (Vec<_>, Vec<_>) = late.into_iter().partition(Result::is_ok);
             for late in late {
                 assert_eq!(late.unwrap_err().code(), Some(Code::DeadlineExceeded));
             }
             eventually("all is answered", || server.stats().unfinished == 0).await;
-            let executed = holder.0.load(Ordering::SeqCst) - before;
+            let executed = holder.0.load(Ordering::SeqCst);
             assert!(executed <= most + 1, "{executed} were executed");
-            // Where handlers hold all threads of the caller's runtime too, an answer may be there
-            // before the alarm rings.
-            assert!(done.len() <= executed, "{} of {executed} were done", done.len());
+            assert!(done.len() <= executed, "{} were answered", done.len());
         });
     }
 }
