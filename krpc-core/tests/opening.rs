@@ -1,15 +1,22 @@
-//! Opening a service over a transport that does as it is told: what the first packets meet.
+//! Opening a service over transports that do as they are told: what the first packets meet, and
+//! callers who have less time than it takes.
 
 #![allow(clippy::unwrap_used)]
 #![expect(clippy::disallowed_methods, reason = "the transport of these tests has tasks")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use krpc_core::{
-    client::channel::{Channel, ClientOptions},
+    client::{
+        call::Client,
+        channel::{Channel, ClientOptions},
+    },
     error::SetupError,
     server::{
         driver::{Server, ServerOptions},
@@ -19,8 +26,10 @@ use krpc_core::{
     transport::{
         BoxFuture, ClientEvents, ClientTransport, CommitPoint, Delivery, Endpoint, Producer,
         ProducerEvents, Rejected, ServerEvents, ServerTransport, Target, Topic, Topology,
+        TransportConfig, memory::MemoryEndpoint,
     },
 };
+use tokio::time::{sleep, timeout};
 
 const TOPOLOGY: Topology = Topology { call_partitions: 1, reply_partitions: 2 };
 
@@ -129,7 +138,7 @@ impl Service for Nothing {
     fn dispatch(&self, _: Incoming) {}
 }
 
-async fn serve(endpoint: &Scripted) -> Result<Server, SetupError> {
+async fn serve(endpoint: &dyn Endpoint) -> Result<Server, SetupError> {
     Server::start(endpoint, vec![Arc::new(Nothing)], ServerOptions::default()).await
 }
 
@@ -139,7 +148,7 @@ async fn a_first_packet_that_was_never_sent_opens_nothing() {
     let channel = Channel::new(endpoint.clone(), ClientOptions::default()).unwrap();
     let error = channel.open("Nothing").await.unwrap_err();
     assert!(matches!(error, SetupError::Transport(_)), "{error}");
-    let error = serve(&endpoint).await.unwrap_err();
+    let error = serve(&*endpoint).await.unwrap_err();
     assert!(matches!(error, SetupError::Transport(_)), "{error}");
     assert!(!endpoint.joined.load(Ordering::Acquire), "it would take calls and not answer them");
 }
@@ -150,7 +159,152 @@ async fn topics_of_the_senders_times_are_greeted_once() {
     let channel = Channel::new(endpoint.clone(), ClientOptions::default()).unwrap();
     channel.open("Nothing").await.unwrap();
     assert_eq!(channel.stats("Nothing").unwrap().packets, 1);
-    let server = serve(&endpoint).await.unwrap();
+    let server = serve(&*endpoint).await.unwrap();
     assert_eq!(server.stats().packets, 2, "one for each reply partition");
     assert!(endpoint.joined.load(Ordering::Acquire));
+}
+
+/// The in-process broker, at a distance from its clients.
+#[derive(Debug)]
+struct Distant {
+    broker: MemoryEndpoint,
+    road: Road,
+}
+
+/// The way there.
+#[derive(Clone, Debug)]
+struct Road {
+    /// How long finding a service's topics takes.
+    takes: Duration,
+    /// How often that fails at first.
+    fails: usize,
+    /// How often it was begun.
+    begun: Arc<AtomicUsize>,
+}
+
+/// A client's side of it.
+#[derive(Debug)]
+struct Far {
+    near: Arc<dyn ClientTransport>,
+    road: Road,
+}
+
+impl Distant {
+    fn new(takes: Duration, fails: usize) -> Arc<Self> {
+        let broker = MemoryEndpoint::private(TransportConfig::default());
+        Arc::new(Self { broker, road: Road { takes, fails, begun: Arc::default() } })
+    }
+
+    fn channel(self: &Arc<Self>) -> Channel {
+        Channel::new(self.clone(), ClientOptions::default()).unwrap()
+    }
+
+    fn begun(&self) -> usize {
+        self.road.begun.load(Ordering::Acquire)
+    }
+}
+
+impl Endpoint for Distant {
+    fn name(&self) -> &str {
+        self.broker.name()
+    }
+
+    fn topic(&self, service: &str, topic: Topic) -> String {
+        self.broker.topic(service, topic)
+    }
+
+    fn client(
+        &self,
+        events: Arc<dyn ClientEvents>,
+    ) -> Result<Arc<dyn ClientTransport>, SetupError> {
+        let near = self.broker.client(events)?;
+        Ok(Arc::new(Far { near, road: self.road.clone() }))
+    }
+
+    fn server(
+        &self,
+        events: Arc<dyn ServerEvents>,
+    ) -> Result<Arc<dyn ServerTransport>, SetupError> {
+        self.broker.server(events)
+    }
+}
+
+impl Producer for Far {
+    fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
+        self.near.send(target, payload, token)
+    }
+}
+
+impl ClientTransport for Far {
+    fn open<'a>(
+        &'a self,
+        service: u16,
+        name: &'a str,
+        seed: u64,
+    ) -> BoxFuture<'a, Result<(Topology, u32), SetupError>> {
+        let begun = self.road.begun.fetch_add(1, Ordering::AcqRel);
+        Box::pin(async move {
+            sleep(self.road.takes).await;
+            if begun < self.road.fails {
+                return Err(SetupError::Transport("a bridge is down".to_owned()));
+            }
+            self.near.open(service, name, seed).await
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.near.close()
+    }
+}
+
+const PATIENCE: Duration = Duration::from_millis(100);
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_less_time_than_an_opening_takes_do_not_keep_a_service_closed() {
+    let endpoint = Distant::new(Duration::from_millis(350), 0);
+    let _server = serve(&endpoint.broker).await.unwrap();
+    let channel = endpoint.channel();
+    let client = Client::named(&channel, "Nothing");
+    for _ in 0..3 {
+        let error = client.ping().timeout(PATIENCE).await.unwrap_err();
+        assert_eq!(error.code(), Some(Code::Unavailable));
+    }
+    client.ping().timeout(PATIENCE).await.unwrap();
+    assert_eq!(endpoint.begun(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_for_those_who_wait_and_the_next_caller_has_it_tried_again() {
+    let endpoint = Distant::new(PATIENCE, 1);
+    let channel = endpoint.channel();
+    let (one, other) = tokio::join!(channel.open("Nothing"), channel.open("Nothing"));
+    for opened in [one, other] {
+        assert!(matches!(opened, Err(SetupError::Transport(_))), "{opened:?}");
+    }
+    assert_eq!(endpoint.begun(), 1);
+    channel.open("Nothing").await.unwrap();
+    channel.open("Nothing").await.unwrap();
+    assert_eq!(endpoint.begun(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_ends_with_its_channel() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    for closes in [true, false] {
+        let endpoint = Distant::new(DAY, 0);
+        let channel = endpoint.channel();
+        assert!(timeout(PATIENCE, channel.open("Nothing")).await.is_err(), "so soon");
+        if closes {
+            let (opened, ()) = tokio::join!(channel.open("Nothing"), channel.close());
+            assert!(matches!(opened, Err(SetupError::Closed)), "{opened:?}");
+            assert_eq!(endpoint.begun(), 1);
+        }
+        drop(channel);
+        let is_gone = async {
+            while Arc::strong_count(&endpoint.road.begun) > 1 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, is_gone).await.expect("it keeps the transport");
+    }
 }

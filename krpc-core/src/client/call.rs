@@ -336,10 +336,9 @@ impl Request {
 
 /// Waits for the service to open, at most as long as the call may take.
 async fn open(service: Arc<ServiceChannel>, deadline: Time) -> Result<(), Status> {
-    let until = service.clock().instant(deadline);
-    match tokio::time::timeout_at(until.into(), service.ready()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_status()),
+    let left = deadline.saturating_since(service.clock().now());
+    match tokio::time::timeout(left, service.ready()).await {
+        Ok(opened) => opened.map_err(|error| error.to_status()),
         Err(_) => {
             let message = "the service could not be opened before the call's deadline";
             Err(Status::new(Code::Unavailable, message))

@@ -10,35 +10,33 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
-use tokio::sync::OnceCell;
 
-use super::{
-    machine::{ClientMachine, ClientSetup},
-    pending::Completion,
-};
+use self::opening::Opening;
+use super::{machine::ClientMachine, pending::Completion};
 use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
     error::SetupError,
-    hello::{Greeter, Hello},
+    hello::Hello,
     ids::{CallId, InstanceId},
     outbox::Transmit,
-    server::service::check_service_name,
     status::{Code, Status},
     time::Time,
     transport::{
-        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected, Topic,
+        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected,
         Transmitter, flush, split_token,
     },
     wire,
 };
+
+mod opening;
 
 /// How a channel's calls behave.
 #[derive(Clone, Debug)]
@@ -49,7 +47,7 @@ pub struct ClientOptions {
     pub max_in_flight: usize,
     /// How long the first packets for a service may take before its opening fails.
     pub connect_timeout: Duration,
-    /// Keep trying for ever instead, as long as a call waits for it.
+    /// Keep trying for ever instead, as long as the channel is there.
     pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
@@ -96,9 +94,10 @@ pub(crate) struct ServiceChannel {
     shared: Arc<Shared>,
     index: u16,
     name: String,
-    machine: OnceCell<Mutex<ClientMachine<Waker>>>,
-    /// Set when calls may start: the broker has heard of this client, and its clock is known.
-    greeted: OnceCell<()>,
+    machine: OnceLock<Mutex<ClientMachine<Waker>>>,
+    /// Whether calls may start: the broker has heard of this client, and its clock is known.
+    ready: AtomicBool,
+    opening: Mutex<Option<Opening>>,
     hello: Hello,
     closed: OnceLock<Status>,
     alarm: Arc<Alarm>,
@@ -161,7 +160,7 @@ impl Channel {
     /// # Errors
     /// Whatever keeps the broker from carrying the service, within the connect timeout.
     pub async fn open(&self, service: &str) -> Result<(), SetupError> {
-        self.service(service).ready().await.map(drop)
+        self.service(service).ready().await
     }
 
     /// This channel's instance, as servers see it in `cx.caller()`.
@@ -206,8 +205,9 @@ impl Channel {
             shared: Arc::clone(&self.inner.shared),
             index: index.unwrap_or(u16::MAX),
             name: name.to_owned(),
-            machine: OnceCell::new(),
-            greeted: OnceCell::new(),
+            machine: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            opening: Mutex::default(),
             hello: Hello::default(),
             closed: OnceLock::new(),
             alarm: Alarm::new(),
@@ -243,6 +243,14 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for service in self.services.get_mut() {
+            service.end_opening();
+        }
+    }
+}
+
 impl ServiceChannel {
     pub(crate) fn options(&self) -> &ClientOptions {
         &self.shared.options
@@ -250,51 +258,6 @@ impl ServiceChannel {
 
     pub(crate) fn clock(&self) -> Clock {
         self.shared.clock
-    }
-
-    /// Whether calls can start without waiting.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.greeted.initialized()
-    }
-
-    /// Opens the service, once; a failure is tried again by the next caller.
-    pub(crate) async fn ready(
-        self: &Arc<Self>,
-    ) -> Result<&Mutex<ClientMachine<Waker>>, SetupError> {
-        let machine = self.machine.get_or_try_init(|| self.open()).await?;
-        let (endpoint, options) = (&*self.shared.endpoint, self.options());
-        let patience = (!options.keep_trying).then_some(options.connect_timeout);
-        let greeted =
-            self.greeted.get_or_try_init(|| self.hello.say(&**self, endpoint, patience)).await;
-        // The channel may have been closed while this opened.
-        if let Some(status) = self.closed.get() {
-            machine.lock().refuse(status.clone());
-            return Err(SetupError::Closed);
-        }
-        greeted.map(|()| machine)
-    }
-
-    async fn open(self: &Arc<Self>) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
-        check_service_name(&self.name)?;
-        if self.closed.get().is_some() {
-            return Err(SetupError::Closed);
-        }
-        let transport = self.shared.transport.get().ok_or(SetupError::Closed)?;
-        let id = self.shared.me.as_bytes();
-        let seed = u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
-        let (topology, reply_partition) = transport.open(self.index, &self.name, seed).await?;
-        let setup = ClientSetup {
-            me: self.shared.me,
-            service: self.index,
-            topology,
-            reply_partition,
-            max_packet_bytes: self.shared.options.max_packet_bytes,
-            max_in_flight: self.shared.options.max_in_flight,
-            seed,
-        };
-        let owner = Arc::downgrade(self);
-        tokio::spawn(Arc::clone(&self.alarm).run(self.shared.clock, owner, Self::ring));
-        Ok(Mutex::new(ClientMachine::new(setup)))
     }
 
     /// Drives the machine: `event`, then whatever follows from it. `None` before it is ready.
@@ -330,7 +293,7 @@ impl ServiceChannel {
     fn close(&self, status: &Status) {
         let later = Status::new(Code::Unavailable, status.message());
         self.closed.get_or_init(|| later.clone());
-        self.hello.close(later.clone());
+        self.end_opening();
         self.with(|machine, now| {
             machine.close(status, now);
             machine.refuse(later);
@@ -341,29 +304,6 @@ impl ServiceChannel {
 impl Drop for ServiceChannel {
     fn drop(&mut self) {
         self.alarm.stop();
-    }
-}
-
-impl Greeter for ServiceChannel {
-    const TOPIC: Topic = Topic::Calls;
-
-    fn service_name(&self, _: usize) -> &str {
-        &self.name
-    }
-
-    fn greet(&self) {
-        self.with(ClientMachine::greet);
-        if let Some(transport) = self.shared.transport.get() {
-            transport.hurry();
-        }
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.machine.get().is_none_or(|machine| machine.lock().is_flushed())
-    }
-
-    fn clock_uncertainty(&self) -> Option<Duration> {
-        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
     }
 }
 

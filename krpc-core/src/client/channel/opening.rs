@@ -1,0 +1,148 @@
+//! Driver: opens a service at its first use, in a task of its own. Callers wait for it as long as
+//! they may; a broker that is farther away than that is reached nevertheless.
+//!
+//! from: [`crate::client::call`], before the first call
+//! to: the transport, then [`crate::hello`]
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::ServiceChannel;
+use crate::{
+    client::machine::{ClientMachine, ClientSetup},
+    error::SetupError,
+    hello::Greeter,
+    server::service::check_service_name,
+    transport::Topic,
+};
+
+/// An opening, for all who wait for it.
+#[derive(Debug)]
+pub(super) struct Opening {
+    task: AbortHandle,
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// `None` before it is known.
+type Outcome = Option<Result<(), SetupError>>;
+
+impl Opening {
+    /// Whether it is worth waiting for.
+    fn holds(&self) -> bool {
+        match &*self.outcome.borrow() {
+            Some(opened) => opened.is_ok(),
+            None => !self.task.is_finished(),
+        }
+    }
+}
+
+impl ServiceChannel {
+    /// Whether calls can start without waiting.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Waits until the service is open. A failure is for those who wait; the next caller has it
+    /// tried again.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), SetupError> {
+        let mut outcome = self.opening()?;
+        let outcome = outcome.wait_for(Option::is_some).await;
+        // Without one the task was ended: by the channel, or with its runtime.
+        outcome.ok().and_then(|known| known.clone()).unwrap_or(Err(SetupError::Closed))
+    }
+
+    /// The last opening if it holds, or a new one.
+    fn opening(self: &Arc<Self>) -> Result<watch::Receiver<Outcome>, SetupError> {
+        let mut last = self.opening.lock();
+        // Under the lock, which the one who closes takes next.
+        if self.closed.get().is_some() {
+            return Err(SetupError::Closed);
+        }
+        if let Some(opening) = last.as_ref().filter(|opening| opening.holds()) {
+            return Ok(opening.outcome.clone());
+        }
+        let (told, outcome) = watch::channel(None);
+        // It keeps this part of the channel, not the channel, whose drop ends it.
+        let service = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let opened = service.open().await;
+            told.send_replace(Some(opened));
+        });
+        *last = Some(Opening { task: task.abort_handle(), outcome: outcome.clone() });
+        Ok(outcome)
+    }
+
+    /// Nobody is going to call any more.
+    pub(super) fn end_opening(&self) {
+        let last = self.opening.lock().take();
+        if let Some(opening) = last {
+            opening.task.abort();
+        }
+    }
+
+    async fn open(self: &Arc<Self>) -> Result<(), SetupError> {
+        if self.machine.get().is_none() {
+            let machine = self.prepare().await?;
+            self.machine.get_or_init(|| machine);
+            let (alarm, owner) = (Arc::clone(&self.alarm), Arc::downgrade(self));
+            tokio::spawn(alarm.run(self.shared.clock, owner, Self::ring));
+        }
+        let options = self.options();
+        let patience = (!options.keep_trying).then_some(options.connect_timeout);
+        self.hello.say(&**self, &*self.shared.endpoint, patience).await?;
+        let _opening = self.opening.lock();
+        // Whoever closes this from here on finds the machine, and has it refuse calls.
+        if self.closed.get().is_some() {
+            return Err(SetupError::Closed);
+        }
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
+        check_service_name(&self.name)?;
+        let transport = self.shared.transport.get().ok_or(SetupError::Closed)?;
+        let id = self.shared.me.as_bytes();
+        let seed = u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
+        let (topology, reply_partition) = transport.open(self.index, &self.name, seed).await?;
+        let setup = ClientSetup {
+            me: self.shared.me,
+            service: self.index,
+            topology,
+            reply_partition,
+            max_packet_bytes: self.shared.options.max_packet_bytes,
+            max_in_flight: self.shared.options.max_in_flight,
+            seed,
+        };
+        Ok(Mutex::new(ClientMachine::new(setup)))
+    }
+}
+
+impl Greeter for ServiceChannel {
+    const TOPIC: Topic = Topic::Calls;
+
+    fn service_name(&self, _: usize) -> &str {
+        &self.name
+    }
+
+    fn greet(&self) {
+        self.with(ClientMachine::greet);
+        if let Some(transport) = self.shared.transport.get() {
+            transport.hurry();
+        }
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.machine.get().is_none_or(|machine| machine.lock().is_flushed())
+    }
+
+    fn clock_uncertainty(&self) -> Option<Duration> {
+        self.with(|machine, now| machine.clock_uncertainty(now)).flatten()
+    }
+}
