@@ -34,8 +34,8 @@ const WORTH_IT: u32 = 75;
 /// How long after a packet that failed the next one leaves.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits for the reports of the first packets. What was heard stays: whoever says hello after
-/// another was too impatient goes on where that one gave up.
+/// Waits for the reports of the first packets. One that is still under way when a start is given up
+/// counts for the next start.
 #[derive(Debug, Default)]
 pub(crate) struct Hello {
     news: Notify,
@@ -45,25 +45,14 @@ pub(crate) struct Hello {
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// Hellos that the broker has.
-    hellos: usize,
-    /// Whether it has a packet of the last hello, which is not counted yet.
+    /// Whether the broker has a packet of the last hello.
     stored: bool,
-    /// How well its clock was known before the last hello.
-    doubt: Option<Duration>,
     /// What became of a packet of the last hello, and of which service it was.
     fault: Option<(usize, Status)>,
     /// The same of an earlier one, for the message when time is up.
     setback: Option<Status>,
     /// Why there will be no report any more.
     closed: Option<Status>,
-}
-
-/// What follows from what was heard.
-enum Next {
-    Over,
-    Greet,
-    GreetLater,
 }
 
 /// Why the broker did not hear a hello.
@@ -155,26 +144,23 @@ impl Hello {
     }
 
     async fn until_known<G: Greeter>(&self, greeter: &G) -> Result<(), Unheard> {
-        // The machine is asked before the lock is taken, for it may have something to say here.
-        let is_flushed = greeter.is_flushed();
-        self.heard.lock().begin(is_flushed);
-        let mut pause = Duration::ZERO;
+        self.heard.lock().begin();
+        let (mut hellos, mut doubt, mut greeted) = (0, None, false);
         loop {
             while !greeter.is_flushed() && !self.heard.lock().is_final() {
                 self.news.notified().await;
             }
-            let doubt = greeter.clock_uncertainty();
-            let next = self.heard.lock().next(doubt);
-            match next? {
-                Next::Over => break,
-                Next::Greet => pause = Duration::ZERO,
-                Next::GreetLater => {}
+            if self.heard.lock().end()? {
+                hellos += 1;
+                let before = std::mem::replace(&mut doubt, greeter.clock_uncertainty());
+                if hellos >= HELLOS || !is_worth_another(before, doubt) {
+                    break;
+                }
+            } else if greeted {
+                tokio::time::sleep(PAUSE).await;
             }
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            pause = PAUSE;
             greeter.greet();
+            greeted = true;
         }
         self.over.store(true, Ordering::Release);
         Ok(())
@@ -193,13 +179,10 @@ impl Hello {
 }
 
 impl Heard {
-    /// Somebody waits from now on. A hello that is under way still counts; what became of one
-    /// before is no answer to this one.
-    fn begin(&mut self, is_flushed: bool) {
+    /// A start waits from now on. What became of a hello before is no answer to it.
+    fn begin(&mut self) {
+        self.fault = None;
         self.setback = None;
-        if is_flushed {
-            self.fault = None;
-        }
     }
 
     fn fail(&mut self, service: usize, status: Status) {
@@ -213,32 +196,33 @@ impl Heard {
         self.closed.is_some() || self.fault.as_ref().is_some_and(|(_, it)| !it.is_retryable())
     }
 
-    /// What to do when the last hello was reported, if there was one. `doubt` is how well the
-    /// clock is known by now.
-    fn next(&mut self, doubt: Option<Duration>) -> Result<Next, Unheard> {
+    /// Whether the broker has the last hello, now that it was reported; it has none if that failed
+    /// in a way that may pass, or before the first.
+    fn end(&mut self) -> Result<bool, Unheard> {
         if let Some(status) = &self.closed {
             return Err(Unheard::Closed(status.clone()));
         }
         let stored = std::mem::take(&mut self.stored);
-        if let Some((service, status)) = self.fault.take() {
-            if !status.is_retryable() {
-                return Err(Unheard::Fault(service, status));
+        match self.fault.take() {
+            None => Ok(stored),
+            Some((service, status)) if !status.is_retryable() => {
+                Err(Unheard::Fault(service, status))
             }
-            self.setback = Some(status);
-            return Ok(Next::GreetLater);
+            Some((_, status)) => {
+                self.setback = Some(status);
+                Ok(false)
+            }
         }
-        if !stored {
-            return Ok(Next::GreetLater);
-        }
-        self.hellos += 1;
-        let before = std::mem::replace(&mut self.doubt, doubt);
-        // A topic that keeps the senders' times teaches nothing, however often it is asked.
-        let enough = doubt.is_none_or(|doubt| {
-            let helped = before.is_none_or(|before| doubt * 100 <= before * WORTH_IT);
-            doubt <= CLOCK_UNCERTAINTY || !helped
-        });
-        Ok(if enough || self.hellos >= HELLOS { Next::Over } else { Next::Greet })
     }
+}
+
+/// Whether another hello is worth its round trip, by how well the clock was known before the last
+/// one and is by now.
+fn is_worth_another(before: Option<Duration>, doubt: Option<Duration>) -> bool {
+    // A topic that keeps the senders' times teaches nothing, however often it is asked.
+    let Some(doubt) = doubt else { return false };
+    let helped = before.is_none_or(|before| doubt * 100 <= before * WORTH_IT);
+    helped && doubt > CLOCK_UNCERTAINTY
 }
 
 /// Why the first packet to a topic was not taken.
