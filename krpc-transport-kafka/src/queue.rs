@@ -271,6 +271,25 @@ pub(crate) fn commit<C: ClientContext>(
     }
 }
 
+/// Whether the coordinator counts a consumer among its group, as far as librdkafka knows: it was
+/// taken in, and has neither been put out nor asked to be let go.
+pub(crate) fn is_member<C: ClientContext>(client: &Client<C>) -> bool {
+    // SAFETY: the client outlives the call. What it yields is null or ours; it is destroyed once,
+    // after its last use, and the member's name lives until then.
+    unsafe {
+        let state = sys::rd_kafka_consumer_group_metadata(client.native_ptr());
+        if state.is_null() {
+            return false;
+        }
+        // The name ends with the classic protocol's membership, the generation with the new one's.
+        let name = sys::rd_kafka_consumer_group_metadata_member_id(state);
+        let named = !name.is_null() && !CStr::from_ptr(name).is_empty();
+        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(state);
+        sys::rd_kafka_consumer_group_metadata_destroy(state);
+        named && generation > 0
+    }
+}
+
 /// Reads and destroys the answer to a commit; null if it did not come in time.
 ///
 /// # Safety

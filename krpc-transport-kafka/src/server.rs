@@ -1,6 +1,11 @@
 //! A server's side: the producer for replies and one worker for each service.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use krpc_core::{
     error::SetupError,
@@ -13,12 +18,16 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
-    config::Settings, embedded::MockHost, producer::KafkaProducer, topics::Setup, wait::blocking,
-    worker::Worker,
+    config::Settings,
+    embedded::MockHost,
+    producer::KafkaProducer,
+    topics::Setup,
+    wait::blocking,
+    worker::{self, Worker},
 };
 
-/// How long the threads may take to end.
-const END: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long the threads may take to end: to leave their groups, and then to hear that they have.
+const END: Duration = worker::MEMBER.saturating_add(Duration::from_secs(2));
 
 /// Serves over Kafka.
 #[derive(Debug)]

@@ -47,6 +47,13 @@ const RIGHTS: Duration = Duration::from_secs(5);
 /// What leaving may take beyond the release and the last commit.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How long a closing worker may stay a member; more than a heartbeat interval, after which the
+/// others of the group come to a rebalance that keeps it.
+pub(crate) const MEMBER: Duration = Duration::from_secs(3);
+
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(2);
+
 type GroupConsumer = BaseConsumer<WorkerHooks>;
 
 /// A running worker.
@@ -132,13 +139,16 @@ impl Worker {
         let theirs = Arc::clone(&self.hooks);
         let unpolled = move |status| theirs.events.broken(status);
         crate::spawn("krpc-poll", unpolled, move || {
+            // The driver may start tasks and timers wherever it is called.
+            let _entered = hooks.runtime.as_ref().map(Handle::enter);
             poll(&consumer, &hooks, &own);
             drain_signal.raise();
             // It reports its own panic.
             let _ = drain.join();
+            leave(&consumer, &hooks);
             drop(own);
-            // The last drop waits until the coordinator knows that this member has left. A process
-            // that ended before would keep its partitions from the others for a session timeout.
+            // The last drop waits until the coordinator has answered. A process that ended before
+            // would keep its partitions from the others for a session timeout.
             // It may block for ever in rare cases: whoever waits for the word does so for a time.
             drop(consumer);
             *end.ended.lock() = true;
@@ -237,8 +247,6 @@ impl fmt::Debug for Worker {
 
 /// The poll thread: serves rebalances, errors and logs until the worker is stopped.
 fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
-    // The driver may start tasks and timers wherever it is called.
-    let _entered = hooks.runtime.as_ref().map(Handle::enter);
     let closing = || hooks.closing.load(Ordering::Acquire);
     let mut broken = false;
     while !closing() {
@@ -264,6 +272,26 @@ fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
             hooks.events.broken(Status::new(Code::Unavailable, message));
         }
         own.signal().wait(NET);
+    }
+}
+
+/// Serves the consumer until it has asked the coordinator to let it go.
+///
+/// Only then may it be closed. While partitions are still being stopped, or a rebalance is under
+/// way, librdkafka (2.12, classic protocol) takes a close as a reason not to send `LeaveGroup` any
+/// more: `rd_kafka_cgrp_incr_unassign_done` drops the wish to leave if the group terminates.
+fn leave(consumer: &GroupConsumer, hooks: &WorkerHooks) {
+    // A second time would be a new wish, in the middle of the first.
+    if consumer.subscription().is_ok_and(|topics| topics.count() > 0) {
+        consumer.unsubscribe();
+    }
+    let until = Instant::now() + MEMBER;
+    while queue::is_member(consumer.client()) {
+        if Instant::now() > until {
+            let message = format!("{} is closed but still in its group", hooks.topic);
+            return hooks.reporter.warn("LEAVE", &message);
+        }
+        drop(consumer.poll(LOOK));
     }
 }
 

@@ -123,6 +123,63 @@ async fn one_server_of_two_services_commits_for_both() {
     server.close().await;
 }
 
+/// Waits until this many partitions are owned, which must be so long before the session of
+/// whoever closed just now would end: it has left the group.
+async fn soon_owning(server: &Answerer, count: usize) {
+    let limit = Duration::from_secs(4);
+    assert!(limit < config().session_timeout);
+    tokio::time::timeout(limit, server.owning(count)).await.expect("nobody else is a member");
+}
+
+/// Starts and stops servers, one after the other.
+async fn restart(group_protocol: GroupProtocol) {
+    // The more of them are being stopped, the sooner a close comes into the middle of it.
+    let call_partitions = 256;
+    let config = TransportConfig { call_partitions, group_protocol, ..config() };
+    let (endpoint, service) = (endpoint(config), service("restarts"));
+    let first = answerer(&endpoint, &service).await;
+    first.owning(256).await;
+    let mut last = first;
+    for _ in 0..20 {
+        last.transport.leave().await.unwrap();
+        last.transport.close().await;
+        last = answerer(&endpoint, &service).await;
+        soon_owning(&last, 256).await;
+    }
+    last.transport.leave().await.unwrap();
+    last.transport.close().await;
+}
+
+#[tokio::test]
+async fn whoever_has_closed_has_left_its_group() {
+    restart(GroupProtocol::Classic).await;
+}
+
+#[tokio::test]
+async fn whoever_has_closed_has_left_its_group_by_the_new_protocol() {
+    restart(GroupProtocol::Consumer).await;
+}
+
+#[tokio::test]
+async fn whoever_closes_while_it_joins_has_left_its_group() {
+    let (endpoint, service) = (endpoint(config()), service("joining"));
+    let first = answerer(&endpoint, &service).await;
+    first.owning(4).await;
+    for _ in 0..4 {
+        // The others wait for it, and it for them.
+        let second = answerer(&endpoint, &service).await;
+        second.transport.leave().await.unwrap();
+        second.transport.close().await;
+        let third = answerer(&endpoint, &service).await;
+        soon_owning(&third, 2).await;
+        third.transport.leave().await.unwrap();
+        third.transport.close().await;
+        first.owning(4).await;
+    }
+    first.transport.leave().await.unwrap();
+    first.transport.close().await;
+}
+
 /// Sends numbered calls until told to stop; returns how many.
 async fn stream(client: &Caller, stop: &AtomicBool) -> usize {
     let mut count: usize = 0;
