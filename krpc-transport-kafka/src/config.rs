@@ -37,6 +37,9 @@ const COMMON: &[(&str, &str)] = &[
     // A request to a broker that hangs is given up after this; the default is a minute.
     ("socket.timeout.ms", "5000"),
     ("socket.keepalive.enable", "true"),
+    // A small request behind a large one must not wait for its acknowledgement, up to 40 ms: with
+    // half of the peak's calls, p99 was 11 to 35 ms instead of 11 to 19.
+    ("socket.nagle.disable", "true"),
     // How soon a lost leader is looked for again.
     ("topic.metadata.refresh.fast.interval.ms", "20"),
     // Finds a new leader that nobody announced: librdkafka has no faster pace for failures only.

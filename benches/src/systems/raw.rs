@@ -49,6 +49,7 @@ type Producer = ThreadedProducer<DefaultProducerContext>;
 fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("message.max.bytes", LARGEST);
+    config.set("socket.nagle.disable", "true");
     config
 }
 
