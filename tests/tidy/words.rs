@@ -23,6 +23,7 @@ const REASON: usize = 3;
 const SLEEPS: &[(&str, &str, &str)] = &[
     ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-core/src/hello/tests.rs", "answer", "a broker that is far away, in virtual time"),
+    ("krpc-core/tests/opening.rs", "open", "a broker that is far away, in virtual time"),
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", AFTER_FATAL, "sends until it is taken"),
