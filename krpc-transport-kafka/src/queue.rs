@@ -130,8 +130,8 @@ impl Queue {
         true
     }
 
-    /// Passes at most `most` queued records, and no more than [`BATCH`], to `each`, without waiting;
-    /// returns how many.
+    /// Passes at most `most` queued records, and no more than [`BATCH`], to `each`, without
+    /// waiting; returns how many.
     pub(crate) fn take(&self, most: usize, mut each: impl FnMut(Taken<'_>)) -> usize {
         let mut messages = [ptr::null_mut(); BATCH];
         // A timeout would be waited out whole unless the array is filled: hence none.
