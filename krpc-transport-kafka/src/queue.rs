@@ -271,17 +271,17 @@ pub(crate) fn commit<C: ClientContext>(
     }
 }
 
-/// Whether the coordinator counts a consumer among its group, as far as librdkafka knows: it was
-/// taken in, and has neither been put out nor asked to be let go.
+/// Whether a consumer is a member of its group, as far as librdkafka knows: the coordinator has
+/// taken it in, and has neither put it out nor been asked to let it go.
 pub(crate) fn is_member<C: ClientContext>(client: &Client<C>) -> bool {
     // SAFETY: the client outlives the call. What it yields is null or ours; it is destroyed once,
-    // after its last use, and the member's name lives until then.
+    // after its last use, and the name lives until then.
     unsafe {
         let state = sys::rd_kafka_consumer_group_metadata(client.native_ptr());
         if state.is_null() {
             return false;
         }
-        // The name ends with the classic protocol's membership, the generation with the new one's.
+        // The classic protocol takes the name away, the new one the generation.
         let name = sys::rd_kafka_consumer_group_metadata_member_id(state);
         let named = !name.is_null() && !CStr::from_ptr(name).is_empty();
         let generation = sys::rd_kafka_consumer_group_metadata_generation_id(state);

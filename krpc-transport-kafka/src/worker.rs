@@ -15,6 +15,7 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -50,6 +51,9 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How long a closing worker may stay a member; more than a heartbeat interval, after which the
 /// others of the group come to a rebalance that keeps it.
 pub(crate) const MEMBER: Duration = Duration::from_secs(3);
+
+/// How long a worker that leaves while it joins waits to be a member first.
+const JOINING: Duration = Duration::from_secs(1);
 
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_millis(2);
@@ -197,7 +201,7 @@ impl Worker {
         self.hooks.leaving.store(true, Ordering::Release);
         self.drain_signal.raise();
         self.hooks.signal.raise();
-        consumer.unsubscribe();
+        ask_to_leave(&consumer);
         let until = Instant::now() + self.hooks.release_timeout + commits::TIMEOUT + SLACK;
         let mut failures = match self.hooks.assignment.wait_empty(until) {
             true => Vec::new(),
@@ -275,16 +279,28 @@ fn poll(consumer: &GroupConsumer, hooks: &WorkerHooks, own: &Queue) {
     }
 }
 
-/// Serves the consumer until it has asked the coordinator to let it go.
+/// Asks the coordinator to let the consumer go, once: again would be a new wish, in the middle of
+/// the first.
+fn ask_to_leave(consumer: &GroupConsumer) {
+    if !consumer.subscription().is_ok_and(|topics| topics.count() > 0) {
+        return;
+    }
+    // librdkafka throws away the answer to a join that is not wanted any more. It says under which
+    // name the coordinator goes on waiting, for a session timeout, for a member that never comes.
+    let until = Instant::now() + JOINING;
+    while !queue::is_member(consumer.client()) && Instant::now() < until {
+        thread::sleep(LOOK);
+    }
+    consumer.unsubscribe();
+}
+
+/// Serves the consumer until it is no member any more.
 ///
 /// Only then may it be closed. While partitions are still being stopped, or a rebalance is under
 /// way, librdkafka (2.12, classic protocol) takes a close as a reason not to send `LeaveGroup` any
 /// more: `rd_kafka_cgrp_incr_unassign_done` drops the wish to leave if the group terminates.
 fn leave(consumer: &GroupConsumer, hooks: &WorkerHooks) {
-    // A second time would be a new wish, in the middle of the first.
-    if consumer.subscription().is_ok_and(|topics| topics.count() > 0) {
-        consumer.unsubscribe();
-    }
+    ask_to_leave(consumer);
     let until = Instant::now() + MEMBER;
     while queue::is_member(consumer.client()) {
         if Instant::now() > until {

@@ -126,7 +126,7 @@ async fn one_server_of_two_services_commits_for_both() {
 /// Waits until this many partitions are owned, which must be so long before the session of
 /// whoever closed just now would end: it has left the group.
 async fn soon_owning(server: &Answerer, count: usize) {
-    let limit = Duration::from_secs(4);
+    let limit = Duration::from_secs(3);
     assert!(limit < config().session_timeout);
     tokio::time::timeout(limit, server.owning(count)).await.expect("nobody else is a member");
 }
@@ -160,14 +160,15 @@ async fn whoever_has_closed_has_left_its_group_by_the_new_protocol() {
     restart(GroupProtocol::Consumer).await;
 }
 
-#[tokio::test]
-async fn whoever_closes_while_it_joins_has_left_its_group() {
-    let (endpoint, service) = (endpoint(config()), service("joining"));
+/// Stops servers while they join, each a little later than the one before.
+async fn hesitate(group_protocol: GroupProtocol) {
+    let config = TransportConfig { group_protocol, ..config() };
+    let (endpoint, service) = (endpoint(config), service("joining"));
     let first = answerer(&endpoint, &service).await;
     first.owning(4).await;
-    for _ in 0..4 {
-        // The others wait for it, and it for them.
+    for millis in [0, 1, 2, 4, 8, 400] {
         let second = answerer(&endpoint, &service).await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
         second.transport.leave().await.unwrap();
         second.transport.close().await;
         let third = answerer(&endpoint, &service).await;
@@ -178,6 +179,16 @@ async fn whoever_closes_while_it_joins_has_left_its_group() {
     }
     first.transport.leave().await.unwrap();
     first.transport.close().await;
+}
+
+#[tokio::test]
+async fn whoever_closes_while_it_joins_has_left_its_group() {
+    hesitate(GroupProtocol::Classic).await;
+}
+
+#[tokio::test]
+async fn whoever_closes_while_it_joins_has_left_its_group_by_the_new_protocol() {
+    hesitate(GroupProtocol::Consumer).await;
 }
 
 /// Sends numbered calls until told to stop; returns how many.
