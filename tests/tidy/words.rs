@@ -30,6 +30,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("krpc-transport-kafka/tests/kafka/faults.rs", KEEP_TRYING, "a broker that is not there yet"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", MADE_ANEW, "sends until something arrives"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", THREE, "the pace of a stream of calls"),
+    ("krpc-transport-kafka/tests/kafka/groups.rs", "hesitate", "the moments of a join"),
     ("krpc-transport-kafka/tests/kafka/groups.rs", "stream", "the pace of a stream of calls"),
     ("krpc-transport-kafka/tests/kafka/pressure.rs", FULL, "shows that nothing happens"),
     ("krpc-transport-kafka/tests/kafka/support.rs", "full", "a driver that is full for a while"),
