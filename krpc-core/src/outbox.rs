@@ -366,7 +366,7 @@ impl<C> Outbox<C> {
 
     /// Whether frames wait for a delivery report.
     pub fn awaits_report(&self) -> bool {
-        self.waiting > 0 && self.ready.is_empty()
+        self.stalled.is_some() || (self.waiting > 0 && self.ready.is_empty())
     }
 
     /// Packets handed to the transport since the start.

@@ -311,3 +311,28 @@ async fn an_opening_ends_with_its_channel() {
         }
     }
 }
+
+#[test]
+fn calls_of_a_channel_whose_runtime_ended_fail() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (opener, other) = (runtime(), runtime());
+    let endpoint = Arc::new(MemoryEndpoint::private(TransportConfig::default()));
+    let channel = opener.block_on(async {
+        let channel = Channel::new(endpoint, ClientOptions::default()).unwrap();
+        channel.open("ended.Service").await.unwrap();
+        channel
+    });
+    let client = Client::named(&channel, "ended.Service");
+    let call = other.spawn(client.ping().timeout(Duration::from_secs(3600)).into_future());
+    other.block_on(async {
+        while channel.stats("ended.Service").unwrap().in_flight == 0 {
+            yield_now().await;
+        }
+    });
+    drop(opener);
+    let ended = other.block_on(call).unwrap().unwrap_err();
+    assert_eq!(ended.code(), Some(Code::Unavailable));
+    assert!(ended.to_string().contains("runtime"), "{ended}");
+    let later = other.block_on(client.ping().into_future()).unwrap_err();
+    assert_eq!(later.code(), Some(Code::Unavailable));
+}

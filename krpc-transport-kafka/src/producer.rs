@@ -239,8 +239,9 @@ impl Reports {
         let shared = &self.0;
         // Not under the lock: whoever hears a report may send.
         let Some(native) = shared.link.read().native.clone() else { return };
-        shared.signal.attended();
-        native.serve();
+        if native.serve() > 0 {
+            shared.settle(&native);
+        }
         if shared.closing.load(Ordering::Acquire) {
             // Were this the last owner, the drop would block.
             crate::aside(native);
@@ -251,6 +252,7 @@ impl Reports {
 impl Shared {
     fn ask_to_end(&self) {
         self.closing.store(true, Ordering::Release);
+        self.signal.hurry();
         self.signal.raise();
     }
 
@@ -268,12 +270,26 @@ impl Shared {
         }
     }
 
+    /// Nobody waits any more if nothing is in flight. Not before: who hurried may wait for another
+    /// report than those that were served.
+    fn settle(&self, native: &Native) {
+        if self.signal.is_hurried() && native.producer.in_flight_count() == 0 {
+            self.signal.attended();
+            if native.producer.in_flight_count() > 0 {
+                // It was sent meanwhile, and perhaps hurried for.
+                self.hurry();
+            }
+        }
+    }
+
     /// The thread: reports deliveries until it is asked to end.
     fn run(&self, mut native: Native) {
         let mut deadline = None;
         loop {
             self.signal.be_patient();
-            let quiet = native.serve() == 0 && native.producer.in_flight_count() == 0;
+            let served = native.serve();
+            self.settle(&native);
+            let quiet = served == 0 && native.producer.in_flight_count() == 0;
             if self.reporter.take_news() && native.producer.client().fatal_error().is_some() {
                 match self.rebuild(&native) {
                     Some(fresh) => {

@@ -33,11 +33,10 @@ use rdkafka::{
     error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode,
 };
-
 use tokio::{
     runtime::Handle,
     task::{spawn_blocking, yield_now},
-    time::interval,
+    time::{MissedTickBehavior, interval},
 };
 
 use crate::{
@@ -134,9 +133,14 @@ impl Inbox {
 
     /// Begins to read in this runtime, unless that was done before.
     pub(crate) fn run(&self) -> Result<(), SetupError> {
-        let Some((task, waiter)) = self.task.lock().take() else { return Ok(()) };
-        let listener = waiter.listen()?;
-        Handle::current().spawn(task.run(listener));
+        let mut task = self.task.lock();
+        let listener = match &*task {
+            Some((_, waiter)) => waiter.listen()?,
+            None => return Ok(()),
+        };
+        if let Some((task, _)) = task.take() {
+            Handle::current().spawn(task.run(listener));
+        }
         Ok(())
     }
 
@@ -264,11 +268,14 @@ impl Task {
     /// Passes on replies until the client is closed.
     async fn run(mut self, mut listener: Listener) {
         let mut tick = interval(NET);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.shared.stopping.load(Ordering::Acquire) {
+            let lost = self.lost.len();
             let more = self.pass_on();
-            if !self.lost.is_empty() {
+            if self.lost.len() > lost {
                 self.restart().await;
-            } else if more {
+            }
+            if more {
                 // After the callers, whose next calls are to go on.
                 yield_now().await;
                 continue;
@@ -276,7 +283,10 @@ impl Task {
             tokio::select! {
                 biased;
                 () = listener.raised() => self.serve(false),
-                _ = tick.tick() => self.serve(true),
+                _ = tick.tick() => {
+                    self.serve(true);
+                    self.restart().await;
+                }
             }
         }
     }

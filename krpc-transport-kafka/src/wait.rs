@@ -88,18 +88,24 @@ impl Signal {
 
     /// The waiter will look soon, whether it is called or not.
     pub(crate) fn be_patient(&self) {
-        self.heed.store(PATIENT, Ordering::Release);
+        self.change(PROMPT, PATIENT);
     }
 
-    /// Somebody else is about to look: whatever was hurried for is served with it.
+    /// Somebody waits for what will be queued, until [`attended`](Self::attended). True if what is
+    /// queued already was not told.
+    pub(crate) fn hurry(&self) -> bool {
+        self.heed.load(Ordering::Acquire) != HURRIED
+            && self.heed.swap(HURRIED, Ordering::AcqRel) == PATIENT
+    }
+
+    /// Whether somebody waits.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.heed.load(Ordering::Acquire) == HURRIED
+    }
+
+    /// Nothing is to come that anybody could wait for.
     pub(crate) fn attended(&self) {
         self.change(HURRIED, PATIENT);
-    }
-
-    /// Somebody waits for what will be queued. Whether that is news: then what is queued already
-    /// was not told.
-    pub(crate) fn hurry(&self) -> bool {
-        self.change(PATIENT, HURRIED)
     }
 
     /// The waiter will not look unless it is called. False if somebody waits; if true, what is
@@ -140,14 +146,14 @@ pub(crate) struct Listener {
 
 impl Waiter {
     /// Lets the present runtime watch the signal.
-    pub(crate) fn listen(self) -> Result<Listener, SetupError> {
-        let Self { signal, read } = self;
+    pub(crate) fn listen(&self) -> Result<Listener, SetupError> {
+        let (signal, read) = (Arc::clone(&self.signal), self.read.try_clone().map_err(unheard)?);
         // It panics in a runtime that was built without I/O.
         let listening =
             catch_unwind(AssertUnwindSafe(|| pipe::Receiver::from_owned_fd(OwnedFd::from(read))));
         match listening {
             Ok(Ok(pipe)) => Ok(Listener { signal, pipe }),
-            Ok(Err(error)) => Err(SetupError::Transport(format!("replies cannot wake: {error}"))),
+            Ok(Err(error)) => Err(unheard(error)),
             Err(_) => {
                 let message = "kRPC over Kafka needs a runtime with I/O: call enable_all() on its \
                                builder";
@@ -155,6 +161,10 @@ impl Waiter {
             }
         }
     }
+}
+
+fn unheard(error: io::Error) -> SetupError {
+    SetupError::Transport(format!("a pipe cannot wake a task: {error}"))
 }
 
 impl Listener {
@@ -248,6 +258,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -275,12 +287,16 @@ mod tests {
         assert!(!signal.hurry() && !signal.be_prompt(), "somebody waits");
         signal.queued();
         assert!(is_raised(&signal));
+        signal.be_patient();
+        signal.queued();
+        assert!(is_raised(&signal), "a look does not end the hurry");
         signal.attended();
         signal.queued();
-        assert!(!is_raised(&signal), "it was served by somebody else");
+        assert!(!is_raised(&signal));
         assert!(signal.be_prompt(), "what is queued was not told");
         signal.attended();
-        assert!(!signal.hurry());
+        assert!(!signal.hurry() && signal.is_hurried(), "all was told");
+        signal.be_patient();
         signal.queued();
         assert!(is_raised(&signal));
     }

@@ -67,6 +67,10 @@ impl Default for ClientOptions {
 
 /// A connection to an endpoint. Cheap to clone; closed when the last clone, client and call of it
 /// are gone, or by [`Channel::close`].
+///
+/// It works as long as the Tokio runtime in which it was first used is there and driven; over Kafka
+/// that must have I/O (`enable_all`). When that runtime ends, calls from others fail with
+/// `Unavailable`.
 #[derive(Clone)]
 pub struct Channel {
     inner: Arc<Inner>,

@@ -78,7 +78,6 @@ impl Gathered {
             machine.finish(place, outcome, &metadata, now);
         }
         self.values.clear();
-        self.freed = false;
     }
 }
 
@@ -124,9 +123,18 @@ impl Batch {
         None
     }
 
-    /// Gives the machine what was gathered.
+    /// Gives the machine what was gathered, by one who goes on to look for the next calls.
     pub(super) fn finish(&self, machine: &mut ServerMachine<Context>, now: Time) {
-        self.gathered.lock().finish(machine, now);
+        let mut gathered = self.gathered.lock();
+        gathered.finish(machine, now);
+        gathered.freed = false;
+    }
+
+    /// The same, by one who does not: places became free then.
+    pub(super) fn fetch(&self, machine: &mut ServerMachine<Context>, now: Time) {
+        let mut gathered = self.gathered.lock();
+        gathered.freed |= !gathered.answers.is_empty();
+        gathered.finish(machine, now);
     }
 
     /// The thread has run its calls. False if answers or places came after its last

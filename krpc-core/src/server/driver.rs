@@ -329,7 +329,7 @@ impl Shared {
 
     fn ring(&self) {
         self.with(|machine, now| {
-            self.batch.finish(machine, now);
+            self.batch.fetch(machine, now);
             machine.handle_timeout(now);
         });
     }

@@ -246,9 +246,9 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// Whether replies wait for a delivery report.
+    /// Whether replies wait for a delivery report, or somebody for the replies' own.
     pub fn awaits_report(&self) -> bool {
-        self.outbox.awaits_report()
+        self.outbox.awaits_report() || self.is_releasing()
     }
 
     /// Time has passed: packets whose backoff is over may leave.

@@ -5,7 +5,7 @@
 //! to: the transport, then [`crate::hello`]
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     task::Waker,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use crate::{
     error::SetupError,
     hello::Greeter,
     server::service::check_service_name,
+    status::{Code, Status},
     transport::Topic,
 };
 
@@ -27,6 +28,17 @@ use crate::{
 pub(super) struct Opening {
     task: AbortHandle,
     outcome: watch::Receiver<Outcome>,
+}
+
+/// Held by the alarm's task, which ends before the service only with its runtime.
+struct Ending(Weak<ServiceChannel>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(service) = self.0.upgrade() {
+            service.outlive();
+        }
+    }
 }
 
 /// `None` before it is known.
@@ -90,8 +102,11 @@ impl ServiceChannel {
         if self.machine.get().is_none() {
             let machine = self.prepare().await?;
             self.machine.get_or_init(|| machine);
-            let (alarm, owner) = (Arc::clone(&self.alarm), Arc::downgrade(self));
-            tokio::spawn(alarm.run(self.shared.clock, owner, Self::ring));
+            let (alarm, clock) = (Arc::clone(&self.alarm), self.shared.clock);
+            let ending = Ending(Arc::downgrade(self));
+            tokio::spawn(async move {
+                alarm.run(clock, Weak::clone(&ending.0), Self::ring).await;
+            });
         }
         let options = self.options();
         let patience = (!options.keep_trying).then_some(options.connect_timeout);
@@ -103,6 +118,13 @@ impl ServiceChannel {
         }
         self.ready.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Calls would have no deadlines any more.
+    fn outlive(&self) {
+        let name = &self.name;
+        let message = format!("the runtime in which {name} was first used has ended");
+        self.close(&Status::new(Code::Unavailable, message));
     }
 
     async fn prepare(&self) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {

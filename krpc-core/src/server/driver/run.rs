@@ -92,7 +92,7 @@ impl Shared {
                 self.pace.polled(now.saturating_since(began));
                 began = now;
                 if given.is_some_and(|at| now.saturating_since(at) > HELD_UP) {
-                    self.with(|machine, now| batch.finish(machine, now));
+                    self.with(|machine, now| batch.fetch(machine, now));
                     began = self.clock.now();
                     given = None;
                 }
