@@ -14,18 +14,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     channel::{Channel, ServiceChannel},
-    machine::StartCall,
-    pending::{Completion, Ending},
+    ending::{DecodeError, reply},
+    request::{Request, no_time, open, start},
 };
 use crate::{
-    codec::{CodecError, ValueCodec},
-    deadline::MAX_TIMEOUT,
-    error::{Error, SetupError},
+    codec::ValueCodec,
+    error::Error,
     ids::{CallId, InstanceId},
     metadata::Metadata,
     server::{
@@ -33,7 +31,6 @@ use crate::{
         service::{MethodDescriptor, ServiceDescriptor},
     },
     status::{Code, Status},
-    time::Time,
     transport::BoxFuture,
 };
 
@@ -67,6 +64,10 @@ impl Client {
     /// The channel that carries the calls.
     pub fn channel(&self) -> &Channel {
         &self.inner.channel
+    }
+
+    pub(super) fn service(&self) -> &Arc<ServiceChannel> {
+        &self.inner.service
     }
 
     /// A call of a method that returns a bare value.
@@ -148,22 +149,6 @@ const ARGUMENTS: usize = 64;
 
 #[derive(Serialize)]
 struct NoArgs {}
-
-/// `Err(None)`: the method has no error of its own.
-type DecodeError<E> = fn(ValueCodec, &[u8]) -> Result<E, Option<CodecError>>;
-
-struct Request {
-    client: Client,
-    path: Cow<'static, str>,
-    fingerprint: u32,
-    timeout: Option<Duration>,
-    deadline: Option<Time>,
-    metadata: Metadata,
-    codec: ValueCodec,
-    value: Vec<u8>,
-    /// The first mistake made in building the call; reported when it is awaited.
-    fault: Option<Box<Status>>,
-}
 
 /// A call that was not made yet: `.await` makes it and yields the value. A future that can be
 /// spawned and joined as it is.
@@ -270,7 +255,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                     if let Some(status) = request.fault.take() {
                         return Poll::Ready(Err((*status).into()));
                     }
-                    if request.client.inner.service.is_ready() {
+                    if request.client.service().is_ready() {
                         match start(&request, cx) {
                             Ok(id) => {
                                 this.state = State::InFlight(id, request.client);
@@ -279,7 +264,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                             Err(status) => return Poll::Ready(Err(status.into())),
                         }
                     }
-                    let service = Arc::clone(&request.client.inner.service);
+                    let service = Arc::clone(request.client.service());
                     let now = service.clock().now();
                     let deadline = request.deadline(now);
                     request.deadline = Some(deadline);
@@ -297,7 +282,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                     }
                 },
                 State::InFlight(id, client) => {
-                    let Some(completion) = client.inner.service.poll_call(id, cx.waker()) else {
+                    let Some(completion) = client.service().poll_call(id, cx.waker()) else {
                         this.state = State::InFlight(id, client);
                         return Poll::Pending;
                     };
@@ -312,7 +297,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
 impl<T, E> Drop for ReplyFuture<T, E> {
     fn drop(&mut self) {
         if let State::InFlight(id, client) = &self.state {
-            client.inner.service.with(|machine, _| machine.cancel(*id));
+            client.service().with(|machine, _| machine.cancel(*id));
         }
     }
 }
@@ -321,91 +306,4 @@ impl<T, E> fmt::Debug for ReplyFuture<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReplyFuture")
     }
-}
-
-impl Request {
-    /// As it was fixed when the call was first polled, for opening the service counts; else from
-    /// now on.
-    fn deadline(&self, now: Time) -> Time {
-        self.deadline.unwrap_or_else(|| {
-            let options = self.client.inner.service.options();
-            now + self.timeout.unwrap_or(options.timeout).min(MAX_TIMEOUT)
-        })
-    }
-}
-
-/// Waits for the service to open, at most as long as the call may take.
-async fn open(service: Arc<ServiceChannel>, deadline: Time) -> Result<(), Status> {
-    let left = deadline.saturating_since(service.clock().now());
-    match tokio::time::timeout(left, service.ready()).await {
-        Ok(opened) => opened.map_err(|error| error.to_status()),
-        Err(_) => {
-            let message = "the service could not be opened before the call's deadline";
-            Err(Status::new(Code::Unavailable, message))
-        }
-    }
-}
-
-fn no_time() -> Status {
-    Status::new(Code::DeadlineExceeded, "no time was left to send the call")
-}
-
-fn start(request: &Request, cx: &TaskContext<'_>) -> Result<CallId, Status> {
-    let started = request.client.inner.service.with(|machine, now| {
-        let timeout = request.deadline(now).saturating_since(now);
-        if timeout.is_zero() {
-            return Err(no_time());
-        }
-        let call = StartCall {
-            path: &request.path,
-            fingerprint: request.fingerprint,
-            codec: request.codec,
-            metadata: &request.metadata,
-            value: &request.value,
-            timeout,
-        };
-        machine.start(call, cx.waker().clone(), now)
-    });
-    started.unwrap_or_else(|| Err(SetupError::Closed.to_status()))
-}
-
-fn reply<T: DeserializeOwned, E>(
-    completion: Completion,
-    decode_error: DecodeError<E>,
-) -> Result<Reply<T>, Error<E>> {
-    let Completion { ending, elapsed, server_elapsed, flight_request, server, metadata } =
-        completion;
-    let value = match ending {
-        Ending::Ok(codec, bytes) => codec.decode(&bytes).map_err(|error| {
-            let message = format!("the reply is of a type that was not expected: {error}");
-            Status::new(Code::Internal, message).with_details(bytes)
-        })?,
-        Ending::App(codec, bytes) => return Err(app_error(codec, bytes, decode_error)),
-        Ending::Status(status) => return Err(status.into()),
-    };
-    // The parts are measured by two clocks; where they do not add up, the flights give way.
-    let server_elapsed = server_elapsed.min(elapsed);
-    let flight_request = flight_request.min(elapsed - server_elapsed);
-    let flight_response = elapsed - server_elapsed - flight_request;
-    let server_id = server;
-    Ok(Reply {
-        value,
-        elapsed,
-        server_elapsed,
-        flight_request,
-        flight_response,
-        server_id,
-        metadata,
-    })
-}
-
-fn app_error<E>(codec: ValueCodec, bytes: Bytes, decode_error: DecodeError<E>) -> Error<E> {
-    let message = match decode_error(codec, &bytes) {
-        Ok(error) => return Error::App(error),
-        Err(Some(error)) => {
-            format!("an application error of a type that was not expected: {error}")
-        }
-        Err(None) => "an application error from a method that has none here".to_owned(),
-    };
-    Error::Status(Status::new(Code::Unknown, message).with_details(bytes))
 }

@@ -10,7 +10,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
@@ -19,20 +19,16 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use self::opening::Opening;
-use super::{machine::ClientMachine, pending::Completion};
+use super::{events::Events, machine::ClientMachine, pending::Completion};
 use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
     error::SetupError,
     hello::Hello,
     ids::{CallId, InstanceId},
-    outbox::Transmit,
     status::{Code, Status},
     time::Time,
-    transport::{
-        ClientEvents, ClientTransport, Delivery, Endpoint, ProducerEvents, Record, Rejected,
-        Transmitter, flush, split_token,
-    },
+    transport::{ClientTransport, Endpoint, flush},
     wire,
 };
 
@@ -76,9 +72,9 @@ pub struct Channel {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     shared: Arc<Shared>,
-    services: RwLock<Vec<Arc<ServiceChannel>>>,
+    pub(super) services: RwLock<Vec<Arc<ServiceChannel>>>,
     /// Why there are no calls any more, once the channel is closed or broken.
     closed: OnceLock<Status>,
     /// What must live as long as the channel does, such as a server in this process.
@@ -102,7 +98,7 @@ pub(crate) struct ServiceChannel {
     /// Whether calls may start: the broker has heard of this client, and its clock is known.
     ready: AtomicBool,
     opening: Mutex<Option<Opening>>,
-    hello: Hello,
+    pub(super) hello: Hello,
     closed: OnceLock<Status>,
     alarm: Arc<Alarm>,
 }
@@ -238,7 +234,7 @@ impl fmt::Debug for Channel {
 }
 
 impl Inner {
-    fn close(&self, status: &Status) {
+    pub(super) fn close(&self, status: &Status) {
         // Before the services are gone through: one that is added meanwhile sees it.
         self.closed.get_or_init(|| status.clone());
         for service in &*self.services.read() {
@@ -314,62 +310,5 @@ impl Drop for ServiceChannel {
 impl fmt::Debug for ServiceChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceChannel").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Transmitter for ClientMachine<Waker> {
-    fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
-        Self::poll_transmit(self, now)
-    }
-
-    fn handle_sent(&mut self, payload: Vec<u8>) {
-        Self::handle_sent(self, payload);
-    }
-
-    fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
-        Self::handle_rejected(self, transmit, rejected, now);
-    }
-
-    fn awaits_report(&self) -> bool {
-        Self::awaits_report(self)
-    }
-}
-
-/// The transport's view of a channel; weak, because the channel owns its transport.
-struct Events(Weak<Inner>);
-
-impl Events {
-    fn service(&self, index: usize) -> Option<Arc<ServiceChannel>> {
-        self.0.upgrade()?.services.read().get(index).map(Arc::clone)
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ChannelEvents")
-    }
-}
-
-impl ProducerEvents for Events {
-    fn delivered(&self, token: u64, delivery: Delivery<'_>) {
-        let (index, token) = split_token(token);
-        let Some(service) = self.service(index) else { return };
-        service.hello.note(index, &delivery);
-        service.with(|machine, now| machine.handle_delivered(token, &delivery, now));
-        service.hello.ring();
-    }
-}
-
-impl ClientEvents for Events {
-    fn arrived(&self, record: Record) {
-        let Some(service) = self.service(usize::from(record.partition.service)) else { return };
-        service.with(|machine, now| machine.handle_record(&record, now));
-    }
-
-    fn broken(&self, status: Status) {
-        tracing::error!(target: "krpc::client", %status, "the transport broke");
-        if let Some(inner) = self.0.upgrade() {
-            inner.close(&status);
-        }
     }
 }

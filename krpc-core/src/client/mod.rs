@@ -3,5 +3,8 @@
 pub mod balance;
 pub mod call;
 pub mod channel;
+mod ending;
+mod events;
 pub mod machine;
 pub mod pending;
+mod request;

@@ -1,0 +1,60 @@
+//! What a caller is told of its call's end: the decoded value, or the error.
+//!
+//! from: [`super::pending`] · to: [`super::call`]
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{
+    call::Reply,
+    pending::{Completion, Ending},
+};
+use crate::{
+    codec::{CodecError, ValueCodec},
+    error::Error,
+    status::{Code, Status},
+};
+
+/// Reads an application's error. `Err(None)`: the method has no error of its own.
+pub(super) type DecodeError<E> = fn(ValueCodec, &[u8]) -> Result<E, Option<CodecError>>;
+
+pub(super) fn reply<T: DeserializeOwned, E>(
+    completion: Completion,
+    decode_error: DecodeError<E>,
+) -> Result<Reply<T>, Error<E>> {
+    let Completion { ending, elapsed, server_elapsed, flight_request, server, metadata } =
+        completion;
+    let value = match ending {
+        Ending::Ok(codec, bytes) => codec.decode(&bytes).map_err(|error| {
+            let message = format!("the reply is of a type that was not expected: {error}");
+            Status::new(Code::Internal, message).with_details(bytes)
+        })?,
+        Ending::App(codec, bytes) => return Err(app_error(codec, bytes, decode_error)),
+        Ending::Status(status) => return Err(status.into()),
+    };
+    // The parts are measured by two clocks; where they do not add up, the flights give way.
+    let server_elapsed = server_elapsed.min(elapsed);
+    let flight_request = flight_request.min(elapsed - server_elapsed);
+    let flight_response = elapsed - server_elapsed - flight_request;
+    let server_id = server;
+    Ok(Reply {
+        value,
+        elapsed,
+        server_elapsed,
+        flight_request,
+        flight_response,
+        server_id,
+        metadata,
+    })
+}
+
+fn app_error<E>(codec: ValueCodec, bytes: Bytes, decode_error: DecodeError<E>) -> Error<E> {
+    let message = match decode_error(codec, &bytes) {
+        Ok(error) => return Error::App(error),
+        Err(Some(error)) => {
+            format!("an application error of a type that was not expected: {error}")
+        }
+        Err(None) => "an application error from a method that has none here".to_owned(),
+    };
+    Error::Status(Status::new(Code::Unknown, message).with_details(bytes))
+}
