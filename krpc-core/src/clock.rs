@@ -39,7 +39,19 @@ impl Clock {
 /// # Panics
 /// If the operating system has no entropy to give, which leaves nothing sensible to do.
 pub fn fresh_instance() -> InstanceId {
-    let mut bytes = [0; 16];
+    InstanceId::from_bytes(random())
+}
+
+/// A number that nobody can foresee.
+///
+/// # Panics
+/// As [`fresh_instance`].
+pub fn entropy() -> u64 {
+    u64::from_ne_bytes(random())
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system supplies entropy");
-    InstanceId::from_bytes(bytes)
+    bytes
 }

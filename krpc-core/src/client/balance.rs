@@ -27,7 +27,8 @@ const PROBE_SEARCH: usize = 16;
 
 /// The choice of partitions of one calls topic by one client.
 ///
-/// Families: `handle_announce`, `finished`, `abandoned` take what happened; `choose` decides.
+/// Families: `handle_announce`, `finished`, `abandoned` take what happened; `choose` and
+/// `choose_other` decide.
 #[derive(Clone, Debug)]
 pub struct Balance {
     /// By partition.
@@ -119,13 +120,27 @@ impl Balance {
         } else {
             self.probe().unwrap_or_else(|| self.least())
         };
-        let lane = &mut self.lanes[partition as usize];
-        lane.outstanding += 1;
-        self.outstanding += 1;
-        if let Some(owner) = lane.owner {
-            self.servers[owner].outstanding += 1;
-        }
+        self.take(partition);
         partition
+    }
+
+    /// The same for a call that waits in this partition already: the least of the other servers,
+    /// or where one may be of which nothing was heard; if there is neither, as
+    /// [`choose`](Self::choose) says.
+    pub fn choose_other(&mut self, partition: u32) -> u32 {
+        let owner = self.lanes.get(partition as usize).and_then(|lane| lane.owner);
+        let others = (0..).zip(&self.servers).filter(|(index, _)| Some(*index) != owner);
+        let least = others.min_by_key(|(_, server)| server.work());
+        let other = match least.map(|(_, server)| server.lane) {
+            Some(lane) => lane,
+            None if self.strange.iter().any(|strange| *strange != partition) => {
+                let next = self.next_strange();
+                if next == partition { self.next_strange() } else { next }
+            }
+            None => return self.choose(),
+        };
+        self.take(other);
+        other
     }
 
     /// The answer to a call of this partition came, from this server if that is known.
@@ -263,6 +278,16 @@ impl Balance {
         let index = if self.probe_turn < self.unowned.len() { self.probe_turn } else { 0 };
         self.probe_turn = index + 1;
         self.unowned[index]
+    }
+
+    /// One call more.
+    fn take(&mut self, partition: u32) {
+        let lane = &mut self.lanes[partition as usize];
+        lane.outstanding += 1;
+        self.outstanding += 1;
+        if let Some(owner) = lane.owner {
+            self.servers[owner].outstanding += 1;
+        }
     }
 
     /// One call less; the partition's owner, or `None` if no call was outstanding there.

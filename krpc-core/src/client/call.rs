@@ -17,9 +17,11 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    attempts::Attempts,
     channel::{Channel, ServiceChannel},
     ending::{DecodeError, reply},
     request::{Request, no_time, open, start},
+    retry::RetryPolicy,
 };
 use crate::{
     codec::ValueCodec,
@@ -129,6 +131,8 @@ impl Client {
             codec,
             value,
             fault,
+            idempotent: method.is_none_or(|method| method.idempotent),
+            repeats: None,
         };
         let state = State::Built(request);
         Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
@@ -182,6 +186,31 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// When this call is sent again after a failure that may pass, instead of as its channel says.
+    /// The attempts share the call's deadline, and the channel's budget bounds them together with
+    /// those of all other calls of the service.
+    ///
+    /// For `#[rpc(idempotent)]` methods only: other calls fail with `InvalidArgument` when they
+    /// are awaited, before anything is sent, unless the policy is [`RetryPolicy::none`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        if let State::Built(request) = &mut self.reply.state {
+            request.set_retry(policy);
+        }
+        self
+    }
+
+    /// Sends the call once more, to another server, if an attempt was not answered for so long.
+    /// The first of the two that ends for good decides, and the other is cancelled; a failure
+    /// that may pass waits for the other. A call is hedged once; the channel's budget counts it.
+    ///
+    /// For `#[rpc(idempotent)]` methods only, as [`Call::retry`].
+    pub fn hedge(mut self, after: Duration) -> Self {
+        if let State::Built(request) = &mut self.reply.state {
+            request.set_hedge(after);
+        }
+        self
+    }
+
     /// Yields the value together with what is known of its way.
     pub fn reply(self) -> ReplyFuture<T, E> {
         self.reply
@@ -200,6 +229,7 @@ impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match &self.reply.state {
             State::Built(request) => &request.path,
+            State::Repeated(attempts) => attempts.path(),
             _ => "in flight",
         };
         f.debug_struct("Call").field("path", &path).finish_non_exhaustive()
@@ -215,7 +245,8 @@ impl<T, E> fmt::Debug for Call<T, E> {
 pub struct Reply<T> {
     /// The handler's value.
     pub value: T,
-    /// From awaiting the call to its end.
+    /// From awaiting the call to its end; of a call that was sent more than once, from the sending
+    /// that was answered.
     pub elapsed: Duration,
     /// From the server's taking the call's record to its writing the reply, waiting included.
     pub server_elapsed: Duration,
@@ -225,6 +256,8 @@ pub struct Reply<T> {
     pub flight_response: Duration,
     /// The instance of the server that answered.
     pub server_id: InstanceId,
+    /// How often the call was sent, for retries and hedges.
+    pub attempts: u32,
     /// What the server sent along.
     pub metadata: Metadata,
 }
@@ -241,6 +274,8 @@ enum State {
     Built(Request),
     Opening(BoxFuture<'static, Result<(), Status>>, Request),
     InFlight(CallId, Client),
+    /// A call that may be sent more than once.
+    Repeated(Box<Attempts>),
     Done,
 }
 
@@ -256,7 +291,11 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                         return Poll::Ready(Err((*status).into()));
                     }
                     if request.client.service().is_ready() {
-                        match start(&request, cx) {
+                        if request.may_repeat() {
+                            this.state = State::Repeated(Box::new(Attempts::new(request)));
+                            continue;
+                        }
+                        match start(&request, None, cx) {
                             Ok(id) => {
                                 this.state = State::InFlight(id, request.client);
                                 return Poll::Pending;
@@ -286,7 +325,15 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
                         this.state = State::InFlight(id, client);
                         return Poll::Pending;
                     };
-                    return Poll::Ready(reply(completion, this.decode_error));
+                    return Poll::Ready(reply(completion, 1, this.decode_error));
+                }
+                State::Repeated(mut attempts) => {
+                    let Poll::Ready(completion) = attempts.poll(cx) else {
+                        this.state = State::Repeated(attempts);
+                        return Poll::Pending;
+                    };
+                    let sent = attempts.sent();
+                    return Poll::Ready(reply(completion, sent, this.decode_error));
                 }
                 State::Done => panic!("a call was polled after it ended"),
             }

@@ -15,11 +15,17 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
+use tokio::{runtime::Handle, time::Sleep};
 
 use self::opening::Opening;
-use super::{events::Events, machine::ClientMachine, pending::Completion};
+use super::{
+    events::Events,
+    machine::ClientMachine,
+    pending::Completion,
+    retry::{Budget, RetryCounts, RetryPolicy},
+};
 use crate::{
     alarm::Alarm,
     clock::{Clock, fresh_instance},
@@ -47,6 +53,10 @@ pub struct ClientOptions {
     pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// When calls of idempotent methods are sent again that say nothing else.
+    pub retry: RetryPolicy,
+    /// The share of such calls that may be repeated, of each service: see [`Budget`].
+    pub retry_budget: f64,
 }
 
 impl Default for ClientOptions {
@@ -57,6 +67,8 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(10),
             keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
+            retry: RetryPolicy::new(),
+            retry_budget: 0.1,
         }
     }
 }
@@ -101,6 +113,10 @@ pub(crate) struct ServiceChannel {
     pub(super) hello: Hello,
     closed: OnceLock<Status>,
     alarm: Arc<Alarm>,
+    /// What its calls may be sent again, all together.
+    budget: Mutex<Budget>,
+    /// Where the timers of calls run that are polled outside of any runtime.
+    runtime: OnceLock<Handle>,
 }
 
 /// What a channel's calls for one service are doing.
@@ -113,6 +129,8 @@ pub struct ChannelStats {
     pub occupied: usize,
     /// Packets sent since the channel's start; calls in flight at once share them.
     pub packets: u64,
+    /// Calls that were sent again, or would have been.
+    pub retries: RetryCounts,
     /// Records and frames that were dropped, by cause.
     pub dropped: Vec<(&'static str, u64)>,
 }
@@ -171,11 +189,13 @@ impl Channel {
     /// What the calls of a service are doing; `None` if the channel never called it.
     pub fn stats(&self, service: &str) -> Option<ChannelStats> {
         let services = self.inner.services.read();
-        let machine = services.iter().find(|open| open.name == service)?.machine.get()?.lock();
+        let service = services.iter().find(|open| open.name == service)?;
+        let machine = service.machine.get()?.lock();
         Some(ChannelStats {
             in_flight: machine.in_flight(),
             occupied: machine.occupied(),
             packets: machine.packets(),
+            retries: service.budget().counts(),
             dropped: machine.dropped().iter().collect(),
         })
     }
@@ -211,6 +231,8 @@ impl Channel {
             hello: Hello::default(),
             closed: OnceLock::new(),
             alarm: Alarm::new(),
+            budget: Mutex::new(Budget::new(self.inner.shared.options.retry_budget)),
+            runtime: OnceLock::new(),
         });
         if let Some(status) = self.inner.closed.get() {
             service.close(status);
@@ -284,6 +306,23 @@ impl ServiceChannel {
     /// The end of a call, once. A look at the table, after which nothing is to be done.
     pub(crate) fn poll_call(&self, id: CallId, waiter: &Waker) -> Option<Completion> {
         self.machine.get()?.lock().poll_call(id, waiter)
+    }
+
+    /// Whether no call can start any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// What calls may be sent again. Never held over anything that may wait.
+    pub(crate) fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock()
+    }
+
+    /// A timer for one call; there is one only if the call is to be sent again.
+    pub(crate) fn sleep_until(&self, at: Time) -> Sleep {
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.get().cloned());
+        let _inside = runtime.as_ref().map(Handle::enter);
+        tokio::time::sleep_until(self.shared.clock.instant(at).into())
     }
 
     fn ring(&self) {

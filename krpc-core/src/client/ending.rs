@@ -20,6 +20,7 @@ pub(super) type DecodeError<E> = fn(ValueCodec, &[u8]) -> Result<E, Option<Codec
 
 pub(super) fn reply<T: DeserializeOwned, E>(
     completion: Completion,
+    attempts: u32,
     decode_error: DecodeError<E>,
 ) -> Result<Reply<T>, Error<E>> {
     let Completion { ending, elapsed, server_elapsed, flight_request, server, metadata } =
@@ -44,6 +45,7 @@ pub(super) fn reply<T: DeserializeOwned, E>(
         flight_request,
         flight_response,
         server_id,
+        attempts,
         metadata,
     })
 }

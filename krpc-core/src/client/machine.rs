@@ -67,7 +67,7 @@ pub struct ClientSetup {
     pub seed: u64,
 }
 
-/// See the module. Events: `handle_*`; verbs: `start`, `poll_call`, `cancel`, `close`; what to do:
+/// See the module. Events: `handle_*`; verbs: `start`, `start_beside`, `poll_call`, `cancel`, `close`; what to do:
 /// `poll_*`, `next_timeout`.
 #[derive(Debug)]
 pub struct ClientMachine<W> {
@@ -113,6 +113,35 @@ impl<W> ClientMachine<W> {
     /// The channel is closed, too many calls are in flight, or the request is too large. Nothing
     /// was sent then.
     pub fn start(&mut self, call: StartCall<'_>, waiter: W, now: Time) -> Result<CallId, Status> {
+        self.start_at(call, waiter, now, Balance::choose)
+    }
+
+    /// The same for a call that was started once and waits: to another server, if there is one.
+    ///
+    /// # Errors
+    /// As [`ClientMachine::start`].
+    pub fn start_beside(
+        &mut self,
+        first: CallId,
+        call: StartCall<'_>,
+        waiter: W,
+        now: Time,
+    ) -> Result<CallId, Status> {
+        match self.pending.get(first) {
+            Some(InFlight { partition, .. }) => {
+                self.start_at(call, waiter, now, |balance| balance.choose_other(partition))
+            }
+            None => self.start(call, waiter, now),
+        }
+    }
+
+    fn start_at(
+        &mut self,
+        call: StartCall<'_>,
+        waiter: W,
+        now: Time,
+        choose: impl FnOnce(&mut Balance) -> u32,
+    ) -> Result<CallId, Status> {
         if let Some(status) = &self.closed {
             return Err(status.clone());
         }
@@ -120,7 +149,7 @@ impl<W> ClientMachine<W> {
             let message = format!("{} calls are in flight, the most allowed", self.pending.len());
             return Err(Status::new(Code::ResourceExhausted, message));
         }
-        let partition = self.balance.choose();
+        let partition = choose(&mut self.balance);
         let deadline = now + call.timeout;
         let id =
             self.pending.register(InFlight { partition, started: now, deadline }, Some(waiter));

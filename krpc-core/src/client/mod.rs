@@ -1,5 +1,6 @@
 //! A client: from `sum.add(1, 2)` to a record, and from a reply back to its caller.
 
+mod attempts;
 pub mod balance;
 pub mod call;
 pub mod channel;
@@ -8,3 +9,4 @@ mod events;
 pub mod machine;
 pub mod pending;
 mod request;
+pub mod retry;

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, sync::Arc, task::Context as TaskContext, time::Duration};
 
-use super::{call::Client, channel::ServiceChannel, machine::StartCall};
+use super::{call::Client, channel::ServiceChannel, machine::StartCall, retry::RetryPolicy};
 use crate::{
     codec::ValueCodec,
     deadline::MAX_TIMEOUT,
@@ -26,9 +26,61 @@ pub(super) struct Request {
     pub(super) value: Vec<u8>,
     /// The first mistake made in building the call; reported when it is awaited.
     pub(super) fault: Option<Box<Status>>,
+    /// Whether executing it twice is as good as once.
+    pub(super) idempotent: bool,
+    /// What the caller wants of its repeats; absent in nearly every call, and small then.
+    pub(super) repeats: Option<Box<Repeats>>,
+}
+
+/// What the caller of one call wants instead of what the channel does.
+#[derive(Default)]
+pub(super) struct Repeats {
+    policy: Option<RetryPolicy>,
+    hedge: Option<Duration>,
 }
 
 impl Request {
+    pub(super) fn set_retry(&mut self, policy: RetryPolicy) {
+        if let Some(mistake) = policy.mistake() {
+            return self.refuse(mistake.to_owned());
+        }
+        if policy.repeats() && !self.idempotent {
+            return self.refuse(self.once("retried"));
+        }
+        self.repeats.get_or_insert_default().policy = Some(policy);
+    }
+
+    pub(super) fn set_hedge(&mut self, after: Duration) {
+        if !self.idempotent {
+            return self.refuse(self.once("hedged"));
+        }
+        self.repeats.get_or_insert_default().hedge = Some(after);
+    }
+
+    /// Whether it may be sent more than once: then it is kept until it ends.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.idempotent && (self.policy().repeats() || self.hedge().is_some())
+    }
+
+    /// Its own policy, or the channel's.
+    pub(super) fn policy(&self) -> RetryPolicy {
+        let own = self.repeats.as_ref().and_then(|repeats| repeats.policy);
+        own.unwrap_or_else(|| self.client.service().options().retry)
+    }
+
+    /// After how long without an answer it is sent once more.
+    pub(super) fn hedge(&self) -> Option<Duration> {
+        self.repeats.as_ref().and_then(|repeats| repeats.hedge)
+    }
+
+    fn once(&self, what: &str) -> String {
+        format!("{} is not `#[rpc(idempotent)]`, so its calls cannot be {what}", self.path)
+    }
+
+    fn refuse(&mut self, message: String) {
+        self.fault.get_or_insert_with(|| Box::new(Status::new(Code::InvalidArgument, message)));
+    }
+
     /// As it was fixed when the call was first polled, for opening the service counts; else from
     /// now on.
     pub(super) fn deadline(&self, now: Time) -> Time {
@@ -55,7 +107,12 @@ pub(super) fn no_time() -> Status {
     Status::new(Code::DeadlineExceeded, "no time was left to send the call")
 }
 
-pub(super) fn start(request: &Request, cx: &TaskContext<'_>) -> Result<CallId, Status> {
+/// Sends it; `beside` the one that was sent before and waits, to another server then.
+pub(super) fn start(
+    request: &Request,
+    beside: Option<CallId>,
+    cx: &TaskContext<'_>,
+) -> Result<CallId, Status> {
     let started = request.client.service().with(|machine, now| {
         let timeout = request.deadline(now).saturating_since(now);
         if timeout.is_zero() {
@@ -69,7 +126,10 @@ pub(super) fn start(request: &Request, cx: &TaskContext<'_>) -> Result<CallId, S
             value: &request.value,
             timeout,
         };
-        machine.start(call, cx.waker().clone(), now)
+        match beside {
+            None => machine.start(call, cx.waker().clone(), now),
+            Some(first) => machine.start_beside(first, call, cx.waker().clone(), now),
+        }
     });
     started.unwrap_or_else(|| Err(SetupError::Closed.to_status()))
 }

@@ -359,3 +359,36 @@ fn choose_speed() {
         println!("{servers} servers: {:?} per choose + finished", before.elapsed() / rounds);
     }
 }
+
+#[test]
+fn a_call_that_waits_is_sent_once_more_to_another_server() {
+    let mut balance = Balance::new(12, 3);
+    balance.handle_announce(server(1), &owns(0..4));
+    balance.handle_announce(server(2), &owns(4..8));
+    balance.handle_announce(server(3), &busy(8..12, 100));
+    for first in 0..12 {
+        let other = balance.choose_other(first);
+        assert_ne!(other / 4, first / 4, "not the server that has it");
+        assert!(other / 4 != 2 || first / 4 != 2, "the one with less to do");
+        balance.abandoned(other, false);
+    }
+    assert_eq!(balance.outstanding(), 0);
+}
+
+#[test]
+fn without_another_server_it_goes_where_one_may_be_and_else_to_the_same() {
+    let mut balance = Balance::new(4, 3);
+    balance.handle_announce(server(1), &owns(0..2));
+    let first = balance.choose();
+    let others: Vec<_> = (0..4).map(|_| balance.choose_other(first)).collect();
+    assert!(others.iter().all(|partition| *partition >= 2), "{others:?}");
+    balance.handle_announce(server(1), &owns(0..4));
+    assert!(balance.choose_other(first) < 4);
+    assert!(balance.choose_other(99) < 4, "a partition that does not exist");
+
+    let mut strange = Balance::new(4, 3);
+    for first in 0..4 {
+        assert_ne!(strange.choose_other(first), first);
+    }
+    assert_eq!(Balance::new(1, 0).choose_other(0), 0);
+}

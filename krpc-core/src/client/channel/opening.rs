@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use super::ServiceChannel;
 use crate::{
@@ -102,6 +102,7 @@ impl ServiceChannel {
         if self.machine.get().is_none() {
             let machine = self.prepare().await?;
             self.machine.get_or_init(|| machine);
+            self.runtime.get_or_init(Handle::current);
             let (alarm, clock) = (Arc::clone(&self.alarm), self.shared.clock);
             let ending = Ending(Arc::downgrade(self));
             tokio::spawn(async move {
