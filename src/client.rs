@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use krpc_core::client::channel::Channel as CoreChannel;
 
-use crate::{ChannelStats, Config, InstanceId, SetupError, UntypedClient, config, endpoint};
+use crate::{
+    ChannelStats, Config, InstanceId, RetryPolicy, SetupError, UntypedClient, config, endpoint,
+};
 
 /// A connection to an endpoint, shared by the clients of many services. Cheap to clone; closed
 /// when the last clone, client and call of it are gone, or by [`Channel::close`].
@@ -89,6 +91,31 @@ impl ChannelBuilder {
     /// `ResourceExhausted`. Default 65,536.
     pub fn max_in_flight(self, calls: usize) -> Self {
         self.set("KRPC_MAX_IN_FLIGHT", calls)
+    }
+
+    /// When calls of `#[rpc(idempotent)]` methods are sent again that say nothing else. Default
+    /// [`RetryPolicy::new`]; [`RetryPolicy::none`] switches it off.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        if let Ok(config) = &mut self.config {
+            match policy.mistake() {
+                None => config.client.retry = policy,
+                Some(mistake) => {
+                    self.config = Err(SetupError::InvalidConfig {
+                        name: "retry".to_owned(),
+                        value: format!("{policy:?}"),
+                        reason: mistake.to_owned(),
+                    });
+                }
+            }
+        }
+        self
+    }
+
+    /// Retries and hedges that each call of an idempotent method pays for, 0 to 10; of each
+    /// service, and at most 10 are saved up. Default 0.1: a tenth of the calls, and 10 more. 0
+    /// switches both off.
+    pub fn retry_budget(self, share: f64) -> Self {
+        self.set("KRPC_RETRY_BUDGET", share)
     }
 
     /// Connects.

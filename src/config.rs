@@ -1,10 +1,13 @@
 //! Every setting: its name in the environment, default, unit, range, and what goes wrong outside
 //! a sensible range.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use krpc_core::{
-    client::channel::ClientOptions,
+    client::{
+        channel::ClientOptions,
+        retry::{MAX_ATTEMPTS, MAX_SHARE},
+    },
     server::driver::ServerOptions,
     transport::{GroupProtocol, TransportConfig},
 };
@@ -62,6 +65,35 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| {
             number(value, 1, 1_000_000).map(|it| config.client.max_in_flight = it)
         },
+    },
+    Knob {
+        name: "KRPC_RETRY_ATTEMPTS",
+        default: "3",
+        meaning: "sendings of an idempotent call whose failures may pass, at most",
+        too_low: "1: no call is sent again by itself",
+        too_high: "callers learn late that a service is down",
+        apply: |config, value| {
+            number(value, 1, MAX_ATTEMPTS)
+                .map(|it| config.client.retry = config.client.retry.attempts(it))
+        },
+    },
+    Knob {
+        name: "KRPC_RETRY_BACKOFF",
+        default: "50ms..1s",
+        meaning: "the first back-off, which doubles, and the longest; chance shortens it",
+        too_low: "what failed is met again before it has recovered",
+        too_high: "the deadline leaves no time for a retry",
+        apply: |config, value| {
+            backoff(value).map(|it| config.client.retry = config.client.retry.backoff(it))
+        },
+    },
+    Knob {
+        name: "KRPC_RETRY_BUDGET",
+        default: "0.1",
+        meaning: "retries and hedges for each idempotent call; up to 10 are saved",
+        too_low: "a few failures at once are not retried; 0: none ever",
+        too_high: "a service in trouble gets as many times its load",
+        apply: |config, value| share(value).map(|it| config.client.retry_budget = it),
     },
     Knob {
         name: "KRPC_CONCURRENCY",
@@ -371,6 +403,19 @@ where
 {
     let number = value.parse().ok().filter(|number| *number >= least && *number <= most);
     number.ok_or_else(|| format!("a whole number from {least} to {most}"))
+}
+
+/// Two durations, as in `50ms..1s`.
+fn backoff(value: &str) -> Result<Range<Duration>, String> {
+    let form = "two durations, such as 50ms..1s, of which the first is not longer";
+    let (shortest, longest) = value.split_once("..").ok_or(form)?;
+    let backoff = duration(shortest)?..duration(longest)?;
+    (backoff.start <= backoff.end).then_some(backoff).ok_or_else(|| form.to_owned())
+}
+
+fn share(value: &str) -> Result<f64, String> {
+    let share = value.parse().ok().filter(|share| (0.0..=MAX_SHARE).contains(share));
+    share.ok_or_else(|| format!("a number from 0 to {MAX_SHARE}, such as 0.1"))
 }
 
 fn boolean(value: &str) -> Result<bool, String> {

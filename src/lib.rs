@@ -16,6 +16,7 @@ pub use krpc_core::{
     client::{
         call::{Call, Client as UntypedClient, Reply, ReplyFuture},
         channel::ChannelStats,
+        retry::{RetryCounts, RetryPolicy},
     },
     context::{Caller, Context},
     error::{Error, SetupError, ShutdownError},
