@@ -4,15 +4,12 @@
 //! from: [`super::call`] · to: [`super::retry`] for what to do, [`super::channel`] to do it
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
 use smallvec::SmallVec;
-use tokio::time::Sleep;
 
 use super::{
     channel::ServiceChannel,
@@ -20,7 +17,13 @@ use super::{
     request::{Request, start},
     retry::{Due, Plan},
 };
-use crate::{clock::entropy, ids::CallId, time::Time};
+use crate::{
+    clock::entropy,
+    ids::CallId,
+    status::{Code, Status},
+    time::Time,
+    transport::BoxFuture,
+};
 
 pub(super) struct Attempts {
     request: Request,
@@ -29,7 +32,7 @@ pub(super) struct Attempts {
     flying: SmallVec<[CallId; 2]>,
     /// How often it was sent.
     sent: u32,
-    timer: Option<(Time, Pin<Box<Sleep>>)>,
+    timer: Option<(Time, BoxFuture<'static, ()>)>,
 }
 
 impl Attempts {
@@ -61,13 +64,18 @@ impl Attempts {
             let now = service.clock().now();
             if now < at {
                 let timer = self.timer.take().filter(|(set, _)| *set == at);
-                let timer = timer.unwrap_or_else(|| (at, Box::pin(service.sleep_until(at))));
+                let timer = timer.unwrap_or_else(|| (at, service.wait_until(at)));
                 let timer = &mut self.timer.insert(timer).1;
                 if timer.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
+                // As calls in flight end then.
+                if let Some(status) = service.closed() {
+                    let status = Status::new(Code::Cancelled, status.message());
+                    return Poll::Ready(Completion::local(status, Duration::ZERO));
+                }
             }
-            // The timer counts whole milliseconds: by then its moment has come.
+            // The timer knows another clock; by it the moment has come.
             let due = self.plan.poll_due(now.max(at), &mut service.budget());
             if let Some(completion) = due.and_then(|due| self.send(due, &service, cx)) {
                 return Poll::Ready(completion);
@@ -117,7 +125,7 @@ impl Attempts {
     fn ended(&mut self, completion: Completion, service: &ServiceChannel) -> Option<Completion> {
         let Ending::Status(status) = &completion.ending else { return Some(completion) };
         let now = service.clock().now();
-        let over = service.is_closed()
+        let over = service.closed().is_some()
             || self.plan.handle_failed(status, entropy, now, &mut service.budget());
         over.then_some(completion)
     }

@@ -17,7 +17,8 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
-use tokio::{runtime::Handle, time::Sleep};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use self::opening::Opening;
 use super::{
@@ -34,7 +35,7 @@ use crate::{
     ids::{CallId, InstanceId},
     status::{Code, Status},
     time::Time,
-    transport::{ClientTransport, Endpoint, flush},
+    transport::{BoxFuture, ClientTransport, Endpoint, flush},
     wire,
 };
 
@@ -112,6 +113,8 @@ pub(crate) struct ServiceChannel {
     opening: Mutex<Option<Opening>>,
     pub(super) hello: Hello,
     closed: OnceLock<Status>,
+    /// Tells calls that wait to be sent again of it.
+    closing: CancellationToken,
     alarm: Arc<Alarm>,
     /// What its calls may be sent again, all together.
     budget: Mutex<Budget>,
@@ -230,6 +233,7 @@ impl Channel {
             opening: Mutex::default(),
             hello: Hello::default(),
             closed: OnceLock::new(),
+            closing: CancellationToken::new(),
             alarm: Alarm::new(),
             budget: Mutex::new(Budget::new(self.inner.shared.options.retry_budget)),
             runtime: OnceLock::new(),
@@ -308,9 +312,9 @@ impl ServiceChannel {
         self.machine.get()?.lock().poll_call(id, waiter)
     }
 
-    /// Whether no call can start any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get().is_some()
+    /// Why no call can start any more.
+    pub(crate) fn closed(&self) -> Option<&Status> {
+        self.closed.get()
     }
 
     /// What calls may be sent again. Never held over anything that may wait.
@@ -318,11 +322,19 @@ impl ServiceChannel {
         self.budget.lock()
     }
 
-    /// A timer for one call; there is one only if the call is to be sent again.
-    pub(crate) fn sleep_until(&self, at: Time) -> Sleep {
+    /// Until then, or until the channel is closed. Only calls that may be sent again wait so.
+    pub(crate) fn wait_until(&self, at: Time) -> BoxFuture<'static, ()> {
+        // Whoever polls the call need not be within a runtime.
         let runtime = Handle::try_current().ok().or_else(|| self.runtime.get().cloned());
         let _inside = runtime.as_ref().map(Handle::enter);
-        tokio::time::sleep_until(self.shared.clock.instant(at).into())
+        let sleep = tokio::time::sleep_until(self.shared.clock.instant(at).into());
+        let closed = self.closing.clone().cancelled_owned();
+        Box::pin(async move {
+            tokio::select! {
+                () = sleep => {}
+                () = closed => {}
+            }
+        })
     }
 
     fn ring(&self) {
@@ -337,6 +349,7 @@ impl ServiceChannel {
             machine.close(status, now);
             machine.refuse(later);
         });
+        self.closing.cancel();
     }
 }
 
