@@ -8,6 +8,8 @@ mod blocking;
 mod calls;
 #[path = "scenarios/context.rs"]
 mod context;
+#[path = "scenarios/retries.rs"]
+mod retries;
 mod support;
 
 const BACKEND: support::Backend = support::Backend::Embedded;

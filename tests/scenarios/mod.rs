@@ -7,6 +7,7 @@ mod deadlines;
 mod failures;
 mod garbage;
 mod limits;
+mod retries;
 mod servers;
 mod setup;
 mod types;

@@ -2,27 +2,16 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use krpc::{Server, ShutdownError, prelude::*};
+use krpc::{ShutdownError, prelude::*};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::support::{
     eventually,
-    place::PARTITIONS,
+    place::{PARTITIONS, settled},
     scenario,
     services::{WorkClient, WorkServer, Worker},
     start,
 };
-
-/// Waits until these servers share all partitions of their only service, each having some.
-async fn settled(servers: &[&Server]) {
-    let all = usize::try_from(PARTITIONS).unwrap();
-    eventually("the servers share the partitions", || {
-        let owned: Vec<_> =
-            servers.iter().map(|server| server.stats().partitions[0].len()).collect();
-        owned.iter().sum::<usize>() == all && !owned.contains(&0)
-    })
-    .await;
-}
 
 /// How often each job was executed, by any of these.
 fn executions(workers: &[&Worker]) -> BTreeMap<u64, usize> {

@@ -99,3 +99,14 @@ pub(crate) async fn start(builder: ServerBuilder) -> Server {
     .await;
     server
 }
+
+/// Waits until these servers share all partitions of their only service, each having some.
+pub(crate) async fn settled(servers: &[&Server]) {
+    let all = usize::try_from(PARTITIONS).unwrap();
+    eventually("the servers share the partitions", || {
+        let owned: Vec<_> =
+            servers.iter().map(|server| server.stats().partitions[0].len()).collect();
+        owned.iter().sum::<usize>() == all && !owned.contains(&0)
+    })
+    .await;
+}
