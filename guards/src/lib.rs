@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use krpc::Call;
 use krpc_core::{
     error::SetupError,
     server::{
@@ -29,12 +30,18 @@ use tokio::{
 #[krpc::service]
 trait Sum {
     async fn add(&self, x: i64, y: i64) -> i64;
+    #[rpc(idempotent)]
+    async fn add_again(&self, x: i64, y: i64) -> i64;
 }
 
 struct Adder;
 
 impl Sum for Adder {
     async fn add(&self, x: i64, y: i64) -> i64 {
+        x.wrapping_add(y)
+    }
+
+    async fn add_again(&self, x: i64, y: i64) -> i64 {
         x.wrapping_add(y)
     }
 }
@@ -86,10 +93,22 @@ impl Workload {
     /// # Errors
     /// A call failed, or its answer is wrong.
     pub fn calls(&self, callers: u32, rounds: u32) -> Result<(), Box<dyn Error>> {
+        self.call_by(SumClient::add, callers, rounds)
+    }
+
+    /// The same with calls that may be sent again.
+    ///
+    /// # Errors
+    /// As [`Workload::calls`].
+    pub fn idempotent_calls(&self, callers: u32, rounds: u32) -> Result<(), Box<dyn Error>> {
+        self.call_by(SumClient::add_again, callers, rounds)
+    }
+
+    fn call_by(&self, method: Method, callers: u32, rounds: u32) -> Result<(), Box<dyn Error>> {
         self.runtime.block_on(async {
             let mut tasks = JoinSet::new();
             for caller in 0..callers {
-                tasks.spawn(call_in_turn(self.client.clone(), caller.into(), rounds));
+                tasks.spawn(call_in_turn(self.client.clone(), method, caller.into(), rounds));
             }
             while let Some(ended) = tasks.join_next().await {
                 ended??;
@@ -99,10 +118,18 @@ impl Workload {
     }
 }
 
-async fn call_in_turn(client: SumClient, caller: i64, rounds: u32) -> Result<(), String> {
+/// One of the client's.
+type Method = fn(&SumClient, i64, i64) -> Call<i64>;
+
+async fn call_in_turn(
+    client: SumClient,
+    method: Method,
+    caller: i64,
+    rounds: u32,
+) -> Result<(), String> {
     for round in 0..rounds {
         let (x, y) = (i64::MAX - caller, i64::MIN + i64::from(round));
-        let sum = client.add(x, y).await.map_err(|error| error.to_string())?;
+        let sum = method(&client, x, y).await.map_err(|error| error.to_string())?;
         if sum != x.wrapping_add(y) {
             return Err(format!("{x} + {y} is not {sum}"));
         }

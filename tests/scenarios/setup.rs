@@ -1,6 +1,6 @@
 //! What keeps a channel or a server from starting.
 
-use krpc::{Channel, Server, SetupError, prelude::*};
+use krpc::{Channel, RetryPolicy, Server, SetupError, prelude::*};
 
 use crate::support::{
     scenario,
@@ -69,6 +69,16 @@ fn settings_outside_their_range_are_refused_by_name() {
         ("KRPC_TIMEOUT", "18446744073709551615d"),
         ("KRPC_MAX_IN_FLIGHT", "0"),
         ("KRPC_MAX_IN_FLIGHT", "1000001"),
+        ("KRPC_RETRY_ATTEMPTS", "0"),
+        ("KRPC_RETRY_ATTEMPTS", "101"),
+        ("KRPC_RETRY_BACKOFF", "50ms"),
+        ("KRPC_RETRY_BACKOFF", "0ms..1s"),
+        ("KRPC_RETRY_BACKOFF", "2s..1s"),
+        ("KRPC_RETRY_BACKOFF", "50ms..1s..2s"),
+        ("KRPC_RETRY_BUDGET", "-0.1"),
+        ("KRPC_RETRY_BUDGET", "10.1"),
+        ("KRPC_RETRY_BUDGET", "NaN"),
+        ("KRPC_RETRY_BUDGET", "10%"),
         ("KRPC_CONCURRENCY", "0"),
         ("KRPC_CONCURRENCY", "-1"),
         ("KRPC_CONCURRENCY", "many"),
@@ -125,6 +135,8 @@ fn builder_methods_check_as_settings_do() {
         let channels = [
             (place.channel().timeout(secs(0)), "KRPC_TIMEOUT"),
             (place.channel().max_in_flight(0), "KRPC_MAX_IN_FLIGHT"),
+            (place.channel().retry(RetryPolicy::new().attempts(0)), "retry"),
+            (place.channel().retry_budget(11.0), "KRPC_RETRY_BUDGET"),
             (place.channel().connect_timeout(secs(0)), "KRPC_CONNECT_TIMEOUT"),
             (place.channel().max_packet_bytes(1), "KRPC_MAX_PACKET_BYTES"),
             (place.channel().prefix(&long), "KRPC_PREFIX"),

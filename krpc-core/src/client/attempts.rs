@@ -69,13 +69,14 @@ impl Attempts {
                 if timer.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
+                self.timer = None;
                 // As calls in flight end then.
                 if let Some(status) = service.closed() {
                     let status = Status::new(Code::Cancelled, status.message());
                     return Poll::Ready(Completion::local(status, Duration::ZERO));
                 }
             }
-            // The timer knows another clock; by it the moment has come.
+            // `now` was before the timer rang.
             let due = self.plan.poll_due(now.max(at), &mut service.budget());
             if let Some(completion) = due.and_then(|due| self.send(due, &service, cx)) {
                 return Poll::Ready(completion);

@@ -201,7 +201,8 @@ impl<T, E> Call<T, E> {
 
     /// Sends the call once more, to another server, if an attempt was not answered for so long.
     /// The first of the two that ends for good decides, and the other is cancelled; a failure
-    /// that may pass waits for the other. A call is hedged once; the channel's budget counts it.
+    /// that may pass waits for the other. A call is hedged once, beside the attempts of its policy;
+    /// the channel's budget counts it.
     ///
     /// For `#[rpc(idempotent)]` methods only, as [`Call::retry`].
     pub fn hedge(mut self, after: Duration) -> Self {
