@@ -90,7 +90,7 @@ use proc_macro::TokenStream;
 /// | option | default | |
 /// |---|---|---|
 /// | `timeout` | the channel's | a whole number and `ms`, `s`, `m` or `h`; 1 ms to 366 days |
-/// | `idempotent` | no | executing the method twice is as good as once: its calls may be retried and hedged |
+/// | `idempotent` | no | twice is as good as once: its calls may be retried and hedged |
 /// | `name` | the method's name | on the wire: 1 to 150 of `A-Z a-z 0-9 . _ -` |
 ///
 /// # Signatures

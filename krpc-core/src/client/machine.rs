@@ -67,8 +67,8 @@ pub struct ClientSetup {
     pub seed: u64,
 }
 
-/// See the module. Events: `handle_*`; verbs: `start`, `start_beside`, `poll_call`, `cancel`, `close`; what to do:
-/// `poll_*`, `next_timeout`.
+/// See the module. Events: `handle_*`; verbs: `start`, `start_beside`, `poll_call`, `cancel`,
+/// `close`; what to do: `poll_*`, `next_timeout`.
 #[derive(Debug)]
 pub struct ClientMachine<W> {
     setup: ClientSetup,
