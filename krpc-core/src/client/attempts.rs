@@ -17,13 +17,7 @@ use super::{
     request::{Request, start},
     retry::{Due, Plan},
 };
-use crate::{
-    clock::entropy,
-    ids::CallId,
-    status::{Code, Status},
-    time::Time,
-    transport::BoxFuture,
-};
+use crate::{clock::entropy, ids::CallId, time::Time, transport::BoxFuture};
 
 pub(super) struct Attempts {
     request: Request,
@@ -72,8 +66,7 @@ impl Attempts {
                 self.timer = None;
                 // As calls in flight end then.
                 if let Some(status) = service.closed() {
-                    let status = Status::new(Code::Cancelled, status.message());
-                    return Poll::Ready(Completion::local(status, Duration::ZERO));
+                    return Poll::Ready(Completion::local(status.clone(), Duration::ZERO));
                 }
             }
             // `now` was before the timer rang.

@@ -312,7 +312,7 @@ impl ServiceChannel {
         self.machine.get()?.lock().poll_call(id, waiter)
     }
 
-    /// Why no call can start any more.
+    /// Why no call can start any more: what those in flight were told.
     pub(crate) fn closed(&self) -> Option<&Status> {
         self.closed.get()
     }
@@ -343,7 +343,7 @@ impl ServiceChannel {
 
     fn close(&self, status: &Status) {
         let later = Status::new(Code::Unavailable, status.message());
-        self.closed.get_or_init(|| later.clone());
+        self.closed.get_or_init(|| status.clone());
         self.end_opening();
         self.with(|machine, now| {
             machine.close(status, now);
