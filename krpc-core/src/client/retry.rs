@@ -4,7 +4,7 @@
 //! and its deadline, and all calls of a service together by a [`Budget`], so that a service in
 //! trouble is not held there by those who repeat what it refused.
 //!
-//! from: [`super::attempts`], with what happened · to: the same, with what is to be done
+//! from: `client/attempts`, with what happened · to: the same, with what is to be done
 
 use std::{ops::Range, time::Duration};
 
