@@ -181,7 +181,7 @@ impl KafkaProducer {
         })
     }
 
-    /// Reports come without delay until they are served; see
+    /// Reports come without delay until nothing is in flight; see
     /// [`krpc_core::transport::Producer::hurry`].
     pub(crate) fn hurry(&self) {
         self.shared.hurry();

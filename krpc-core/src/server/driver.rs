@@ -59,9 +59,9 @@ pub struct ServerOptions {
     pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
-    /// How long a handler's first poll may hold the thread that reads records; after a longer one
-    /// the next handlers get tasks at once. No setting of users: guards that count lift it, for a
-    /// busy machine is not to decide how handlers run.
+    /// How long a handler's first poll may hold the thread that reads records. When longer ones
+    /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
+    /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
     #[doc(hidden)]
     pub first_poll: Duration,
 }

@@ -27,8 +27,8 @@ use crate::{
 /// Calls that are taken out under one lock, and whose answers come back under one.
 const DISPATCH_BATCH: usize = 1024;
 
-/// How long answers wait, at most, for those of the calls behind them. With 1,024 calls in flight
-/// they share packets so; at a twentieth of it the broker's requests cost a fifth of all calls.
+/// How long answers wait, at most, for those of the calls behind them, to share packets: after
+/// 100 µs instead, each of 1,024 calls in flight took a fifth more CPU.
 const HELD_UP: Duration = Duration::from_millis(2);
 
 impl Shared {
@@ -59,7 +59,7 @@ impl Shared {
     }
 
     /// Runs these calls, and then whatever may run after them. The machine gets their answers
-    /// together, but no later than a handler may take.
+    /// together, but none later than [`HELD_UP`].
     fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>, here: bool) {
         // Handlers may start tasks and timers at their first poll already.
         let _entered = self.runtime.enter();
