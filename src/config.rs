@@ -8,7 +8,7 @@ use krpc_core::{
         channel::ClientOptions,
         retry::{MAX_ATTEMPTS, MAX_SHARE},
     },
-    server::driver::ServerOptions,
+    server::options::ServerOptions,
     transport::{GroupProtocol, TransportConfig},
 };
 

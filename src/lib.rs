@@ -24,8 +24,7 @@ pub use krpc_core::{
     metadata::Metadata,
     server::{
         builtin::{MethodInfo, ServiceInfo},
-        driver::ServerStats,
-        machine::ServerCounts,
+        stats::{ServerCounts, ServerStats},
     },
     status::{Code, Status},
     transport::GroupProtocol,

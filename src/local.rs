@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use krpc_core::{
     client::channel::{Channel as CoreChannel, ClientOptions},
-    server::{
-        driver::{Server, ServerOptions},
-        service::Service,
-    },
+    server::{driver::Server, options::ServerOptions, service::Service},
     transport::{TransportConfig, memory::MemoryEndpoint},
 };
 use tokio::sync::oneshot;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use krpc::{Channel, rt::Service};
-use krpc_core::server::driver::{Server, ServerOptions};
+use krpc_core::server::{driver::Server, options::ServerOptions};
 use krpc_transport_kafka::KafkaEndpoint;
 use tokio::task::JoinSet;
 

@@ -15,10 +15,7 @@ use std::{
 use krpc::Call;
 use krpc_core::{
     error::SetupError,
-    server::{
-        driver::{Server, ServerOptions},
-        service::Service,
-    },
+    server::{driver::Server, options::ServerOptions, service::Service},
     transport::{TransportConfig, memory::MemoryEndpoint},
 };
 use tokio::{

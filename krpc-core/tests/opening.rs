@@ -19,7 +19,8 @@ use krpc_core::{
     },
     error::SetupError,
     server::{
-        driver::{Server, ServerOptions},
+        driver::Server,
+        options::ServerOptions,
         service::{Incoming, Service, ServiceDescriptor},
     },
     status::{Code, Status},

@@ -10,7 +10,7 @@ use krpc_core::{
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
     server::{
-        intake::{self, Methods},
+        incoming::{Call, Methods},
         machine::ServerMachine,
         service::MethodDescriptor,
     },
@@ -239,7 +239,7 @@ impl Server {
         loop {
             let mut next = None;
             self.with(cx, |up, cx| {
-                let key = |_: &mut intake::Call| up.next_key.replace(up.next_key.get() + 1);
+                let key = |_: &mut Call| up.next_key.replace(up.next_key.get() + 1);
                 next = up.machine.poll_dispatch(up.port.now(cx), key);
             });
             let (Some(up), Some(dispatch)) = (&mut self.up, next) else { return };

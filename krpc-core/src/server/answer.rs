@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::Duration};
 
 use smallvec::smallvec;
 
-use super::{intake::Origin, machine::ServerMachine};
+use super::{incoming::Origin, machine::ServerMachine};
 use crate::{
     ids::InstanceId,
     metadata::Metadata,

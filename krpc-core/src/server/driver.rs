@@ -8,7 +8,6 @@
 mod run;
 
 use std::{
-    collections::HashSet,
     fmt,
     sync::{
         Arc, OnceLock, Weak,
@@ -25,9 +24,11 @@ use super::{
     batch::Batch,
     commits::commit_loop,
     events::Events,
-    machine::{Dispatch, ServerCounts, ServerMachine},
+    machine::{Dispatch, ServerMachine},
+    options::{ServerOptions, check_services},
     responder::Pace,
-    service::{Service, check_service_name},
+    service::Service,
+    stats::ServerStats,
 };
 use crate::{
     alarm::Alarm,
@@ -39,47 +40,7 @@ use crate::{
     status::{Code, Status},
     time::Time,
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
-    wire,
 };
-
-/// How a server runs.
-#[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// Handlers that run at once, over all services.
-    pub concurrency: usize,
-    /// How long a shutdown waits for running handlers.
-    pub drain_timeout: Duration,
-    /// How long a rebalance waits for running handlers of partitions that are taken away.
-    pub release_timeout: Duration,
-    /// How often finished calls are committed, at most.
-    pub commit_interval: Duration,
-    /// How long starting may take before it fails with the cause.
-    pub connect_timeout: Duration,
-    /// Keep trying for ever instead.
-    pub keep_trying: bool,
-    /// The largest packet, in bytes.
-    pub max_packet_bytes: usize,
-    /// How long a handler's first poll may hold the thread that reads records. When longer ones
-    /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
-    /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
-    #[doc(hidden)]
-    pub first_poll: Duration,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            concurrency: 1024,
-            drain_timeout: Duration::from_secs(30),
-            release_timeout: Duration::from_secs(3),
-            commit_interval: Duration::from_millis(100),
-            connect_timeout: Duration::from_secs(10),
-            keep_trying: false,
-            max_packet_bytes: wire::MAX_PACKET_BYTES,
-            first_poll: Duration::from_micros(100),
-        }
-    }
-}
 
 /// A running server. Dropping it ends it as a crash would: nothing is answered any more, and
 /// other servers repeat what was unfinished. [`Server::shutdown`] ends it in good order.
@@ -88,34 +49,12 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What a server did and does.
-#[derive(Clone, Debug)]
-pub struct ServerStats {
-    /// Handlers that run now.
-    pub running: usize,
-    /// Calls that wait for a place.
-    pub queued: usize,
-    /// Calls taken and not yet finished: running, waiting, or with their reply under way.
-    pub unfinished: usize,
-    /// Counts since the start.
-    pub counts: ServerCounts,
-    /// Packets sent since the start: replies under way at once share them.
-    pub packets: u64,
-    /// Records and frames that were dropped, by cause.
-    pub dropped: Vec<(&'static str, u64)>,
-    /// Partitions owned now, by service in the order of `.serve(…)`.
-    pub partitions: Vec<Vec<u32>>,
-    /// How far off the server may be in telling the broker's clock, by which deadlines are judged;
-    /// `None` before it is known, and where the topics keep the senders' times.
-    pub clock_uncertainty: Option<Duration>,
-}
-
 pub(crate) struct Shared {
     me: InstanceId,
     options: ServerOptions,
     clock: Clock,
     runtime: Handle,
-    services: Vec<Arc<dyn Service>>,
+    pub(super) services: Vec<Arc<dyn Service>>,
     machine: OnceLock<Mutex<ServerMachine<Context>>>,
     transport: OnceLock<Arc<dyn ServerTransport>>,
     alarm: Arc<Alarm>,
@@ -212,21 +151,6 @@ impl Server {
     }
 }
 
-fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
-    if services.is_empty() {
-        return Err(SetupError::NoService);
-    }
-    let mut names = HashSet::new();
-    for service in services {
-        let name = service.descriptor().name;
-        check_service_name(name)?;
-        if !names.insert(name) {
-            return Err(SetupError::DuplicateService { name: name.to_owned() });
-        }
-    }
-    Ok(())
-}
-
 impl Shared {
     fn new(shared: Weak<Self>, services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
         Self {
@@ -262,33 +186,6 @@ impl Shared {
 
     pub(super) fn service(&self, index: usize) -> Option<&Arc<dyn Service>> {
         self.services.get(index)
-    }
-
-    pub(super) fn stats(&self) -> ServerStats {
-        let count = u16::try_from(self.services.len()).unwrap_or(u16::MAX);
-        let stats = self.with(|machine, now| {
-            let (running, queued, _) = machine.load();
-            ServerStats {
-                running,
-                queued,
-                unfinished: machine.unfinished(),
-                counts: machine.counts(),
-                packets: machine.packets(),
-                dropped: machine.dropped().iter().collect(),
-                partitions: (0..count).map(|service| machine.owned(service)).collect(),
-                clock_uncertainty: machine.clock_uncertainty(now),
-            }
-        });
-        stats.unwrap_or_else(|| ServerStats {
-            running: 0,
-            queued: 0,
-            unfinished: 0,
-            counts: ServerCounts::default(),
-            packets: 0,
-            dropped: Vec::new(),
-            partitions: Vec::new(),
-            clock_uncertainty: None,
-        })
     }
 
     /// Drives the machine: `event`, then whatever follows from it. `None` before the machine is.

@@ -7,19 +7,18 @@
 //!
 //! from: records from the transport · to: [`super::intake`], [`super::ledger`], [`crate::outbox`]
 
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{
-    intake::{Arrival, Call, Cancelled, Intake, Methods, Next},
-    ledger::{CommitPoint, Ledger, Opened},
+    incoming::{Arrival, Call, Methods},
+    intake::{Cancelled, Intake, Next},
+    ledger::{Ledger, Opened},
+    stats::ServerCounts,
 };
 use crate::{
     deadline::Receipt,
     ids::{CallId, InstanceId, PartitionId, Position},
-    inbox::{DropCause, DropCounts, Inbox},
+    inbox::{DropCause, Inbox},
     metadata::Metadata,
     outbox::{Cookies, Outbox, Report, Transmit},
     time::{BrokerClock, Time},
@@ -33,23 +32,6 @@ use crate::{
 /// Calls taken from Kafka and not yet finished, replies on their way included, beyond which no
 /// more are taken: bounds the memory of a server whose replies do not get away.
 const MAX_UNFINISHED: usize = 65_536;
-
-/// Counts since the start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ServerCounts {
-    /// Calls that got a place to run.
-    pub executed: u64,
-    /// Calls answered `DeadlineExceeded` without executing.
-    pub expired: u64,
-    /// Calls whose caller gave up before they were answered.
-    pub cancelled: u64,
-    /// Calls skipped because the committed map says that they are finished.
-    pub skipped: u64,
-    /// Replies that could not be delivered until their deadline.
-    pub undeliverable: u64,
-    /// Committed maps that could not be read.
-    pub unreadable_maps: u64,
-}
 
 /// A call to run: decode `value`, run the handler, come back with [`ServerMachine::finish`].
 #[derive(Clone, Debug)]
@@ -89,13 +71,13 @@ pub struct ServerMachine<K> {
     pub(super) ledger: Ledger,
     pub(super) intake: Intake<K>,
     pub(super) outbox: Outbox<Position>,
-    clock: BrokerClock,
+    pub(super) clock: BrokerClock,
     /// Grows whenever ownership changes, so that each lane announces it once more.
     pub(super) epoch: u64,
     /// Partitions on their way out, and how many waiting calls each left unexecuted.
-    releasing: HashMap<PartitionId, usize>,
+    pub(super) releasing: HashMap<PartitionId, usize>,
     /// Ending: partitions that still come are not served.
-    retired: bool,
+    pub(super) retired: bool,
     cancels: VecDeque<K>,
     pub(super) counts: ServerCounts,
 }
@@ -123,41 +105,6 @@ impl<K: Clone> ServerMachine<K> {
             cancels: VecDeque::new(),
             counts: ServerCounts::default(),
         }
-    }
-
-    /// Partitions this server now owns, with what the group has committed.
-    pub fn handle_assigned(
-        &mut self,
-        partitions: &[(PartitionId, Option<(i64, String)>)],
-        now: Time,
-    ) {
-        for (partition, committed) in partitions {
-            let Some(service) = self.services.get_mut(usize::from(partition.service)) else {
-                continue;
-            };
-            self.releasing.remove(partition);
-            self.inbox.reset(*partition);
-            let committed = committed.as_ref().map(|(offset, map)| (*offset, map.as_str()));
-            if self.ledger.assign(*partition, committed).is_err() {
-                self.counts.unreadable_maps += 1;
-            }
-            if self.retired {
-                self.releasing.insert(*partition, 0);
-            } else {
-                service.owned.insert(partition.partition);
-            }
-        }
-        self.announce_everywhere(now);
-    }
-
-    /// Partitions that somebody else may own already: their calls are not finished here.
-    pub fn handle_lost(&mut self, partitions: &[PartitionId], now: Time) {
-        for partition in partitions {
-            self.intake.forget_queued(*partition);
-            self.ledger.lose(*partition);
-            self.disown(*partition);
-        }
-        self.announce_everywhere(now);
     }
 
     /// A record of an owned partition. Afterwards [`ServerMachine::poll_dispatch`] until empty.
@@ -286,70 +233,6 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// Partitions are to be given back: nothing more of them starts.
-    pub fn release(&mut self, partitions: &[PartitionId]) {
-        for partition in partitions {
-            if self.ledger.is_assigned(*partition) {
-                let left = self.intake.forget_queued(*partition);
-                *self.releasing.entry(*partition).or_default() += left;
-            }
-        }
-    }
-
-    /// The server is to end: nothing more starts, and clients learn that there is no use in
-    /// choosing it. Returns the partitions it owned.
-    pub fn retire(&mut self, now: Time) -> Vec<PartitionId> {
-        self.retired = true;
-        let mut partitions = Vec::new();
-        for (service, served) in (0..).zip(&mut self.services) {
-            let owned = std::mem::take(&mut served.owned);
-            partitions
-                .extend(owned.into_iter().map(|partition| PartitionId { service, partition }));
-        }
-        self.release(&partitions);
-        self.announce_everywhere(now);
-        partitions
-    }
-
-    /// Whether partitions are on their way out.
-    pub fn is_releasing(&self) -> bool {
-        !self.releasing.is_empty()
-    }
-
-    /// Whether nothing of these partitions runs or waits for its reply's delivery.
-    pub fn is_released(&self, partitions: &[PartitionId]) -> bool {
-        partitions.iter().all(|partition| {
-            let left = self.releasing.get(partition).copied().unwrap_or_default();
-            self.ledger.unfinished(*partition) <= left
-        })
-    }
-
-    /// Ends the release: the partitions are no longer owned, and these points are to be committed.
-    pub fn take_released(&mut self, partitions: &[PartitionId], now: Time) -> Vec<CommitPoint> {
-        let points = partitions.iter().filter_map(|partition| self.ledger.revoke(*partition));
-        let points = points.collect();
-        for partition in partitions {
-            self.disown(*partition);
-        }
-        self.announce_everywhere(now);
-        points
-    }
-
-    /// What may be committed now and was not handed out before.
-    pub fn poll_commit(&mut self) -> Vec<CommitPoint> {
-        self.ledger.commit_points()
-    }
-
-    /// Whether [`ServerMachine::poll_commit`] has something to say.
-    pub fn has_commits(&self) -> bool {
-        self.ledger.has_changes()
-    }
-
-    /// A commit failed: the point is handed out again.
-    pub fn handle_commit_failed(&mut self, partition: PartitionId) {
-        self.ledger.commit_failed(partition);
-    }
-
     /// The next packet to send.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.outbox.poll_transmit(now)
@@ -381,55 +264,20 @@ impl<K: Clone> ServerMachine<K> {
         self.intake.has_room() && self.ledger.total_unfinished() < MAX_UNFINISHED
     }
 
-    /// Handlers that run, calls that wait, and how many may run.
-    pub fn load(&self) -> (usize, usize, usize) {
-        (self.intake.running(), self.intake.queued(), self.intake.limit())
-    }
-
-    /// Calls taken and not finished, in all partitions.
-    pub fn unfinished(&self) -> usize {
-        self.ledger.total_unfinished()
-    }
-
-    /// The partitions of a service that this server owns.
-    pub fn owned(&self, service: u16) -> Vec<u32> {
-        let service = self.services.get(usize::from(service));
-        service.map(|service| service.owned.iter().copied().collect()).unwrap_or_default()
-    }
-
-    /// Counts since the start.
-    pub const fn counts(&self) -> ServerCounts {
-        self.counts
-    }
-
-    /// Packets sent since the start: replies share them.
-    pub const fn packets(&self) -> u64 {
-        self.outbox.packets()
-    }
-
-    /// Records and frames that were dropped, by cause.
-    pub fn dropped(&self) -> &DropCounts {
-        self.inbox.dropped()
-    }
-
-    /// Whether every packet that was sent has been reported and none waits.
-    pub fn is_flushed(&self) -> bool {
-        self.outbox.is_idle()
-    }
-
-    /// How far off this server may be in telling the broker's clock; `None` if it cannot at all.
-    pub fn clock_uncertainty(&self, now: Time) -> Option<Duration> {
-        self.clock.uncertainty(now)
-    }
-
     fn admit(&mut self, call: Call, now: Time) {
         let origin = call.origin;
         if origin.deadline <= now {
             self.expire(&origin, now);
             return;
         }
+        self.enter(call);
+    }
+
+    /// A call that nothing holds back any more joins those that wait for a place to run.
+    fn enter(&mut self, call: Call) {
+        let position = call.origin.position;
         if let Some(first) = self.intake.offer(call) {
-            self.repeated(origin.position, first);
+            self.repeated(position, first);
         }
     }
 
@@ -465,14 +313,6 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn give_up(&mut self, positions: Cookies<Position>) {
         self.counts.undeliverable += u64::try_from(positions.len()).unwrap_or(u64::MAX);
         self.finish_all(positions);
-    }
-
-    fn disown(&mut self, partition: PartitionId) {
-        self.releasing.remove(&partition);
-        self.inbox.forget(partition);
-        if let Some(service) = self.services.get_mut(usize::from(partition.service)) {
-            service.owned.remove(&partition.partition);
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    intake::{Call, Method},
+    incoming::{Call, Method},
     responder::Responder,
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use krpc_core::{
     ids::Position,
-    server::{commit_map::FinishedMap, intake},
+    server::{commit_map::FinishedMap, incoming::Call},
     transport::{CommitPoint, Record},
 };
 
@@ -103,7 +103,7 @@ impl Check {
         &mut self,
         server: usize,
         epoch: Option<usize>,
-        call: &intake::Call,
+        call: &Call,
         doubt: Option<u64>,
         now: u64,
     ) -> usize {

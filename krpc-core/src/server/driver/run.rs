@@ -15,7 +15,7 @@ use crate::{
     metadata::Metadata,
     server::{
         builtin,
-        intake::Call,
+        incoming::Call,
         machine::{Dispatch, ServerMachine},
         responder::Responder,
         service::{Incoming, unwanted},

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 

@@ -1,0 +1,138 @@
+//! Calls that wait, run, come twice, are cancelled and go with their partition.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{codec::ValueCodec, metadata::Metadata, server::incoming::Method};
+
+fn call(id: u64, partition: u32, deadline: u64) -> Call {
+    let partition = PartitionId { service: 0, partition };
+    let origin = Origin {
+        position: Position { partition, offset: 0, index: 0 },
+        caller: InstanceId::from_bytes([1; 16]),
+        id: CallId(id),
+        route: None,
+        received: Time::default(),
+        deadline: Time::from_micros(deadline),
+        flight: Duration::ZERO,
+    };
+    Call {
+        origin,
+        method: Method::Other(Bytes::new()),
+        value: Bytes::from_static(b"value"),
+        codec: ValueCodec::MessagePack,
+        metadata: Metadata::new(),
+        fingerprint: 0,
+    }
+}
+
+fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
+    match intake.poll_next(Time::from_micros(now), |_| 7)? {
+        Next::Run(place, ..) => Some(place),
+        next => panic!("{next:?}"),
+    }
+}
+
+#[test]
+fn no_more_than_the_limit_runs_and_order_is_kept() {
+    let mut intake = Intake::new(2);
+    for id in 0..5 {
+        assert_eq!(intake.offer(call(id, 0, 100)), None);
+    }
+    let first = run(&mut intake, 0).unwrap();
+    assert_eq!(intake.running[first].origin.id, CallId(0));
+    run(&mut intake, 0).unwrap();
+    assert_eq!(run(&mut intake, 0), None);
+    assert!(intake.is_full());
+    intake.finish(first).unwrap();
+    let third = run(&mut intake, 0).unwrap();
+    assert_eq!(intake.running[third].origin.id, CallId(2));
+    assert_eq!((intake.running(), intake.queued()), (2, 2));
+}
+
+#[test]
+fn what_is_too_late_is_refused_and_occupies_no_place() {
+    let mut intake = Intake::<u64>::new(1);
+    intake.offer(call(1, 0, 10));
+    let next = intake.poll_next(Time::from_micros(10), |_| 7);
+    assert!(matches!(next, Some(Next::Expired(origin)) if origin.id == CallId(1)));
+    assert_eq!((intake.running(), intake.queued()), (0, 0));
+}
+
+#[test]
+fn cancel_meets_queued_running_and_unknown_calls() {
+    let mut intake = Intake::new(1);
+    let caller = InstanceId::from_bytes([1; 16]);
+    intake.offer(call(1, 0, 100));
+    intake.offer(call(2, 0, 100));
+    let place = run(&mut intake, 0).unwrap();
+    assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Running(7)));
+    assert!(matches!(intake.cancel(0, caller, CallId(2)), Cancelled::Queued(_)));
+    assert!(matches!(intake.cancel(0, caller, CallId(3)), Cancelled::Unknown));
+    assert!(matches!(intake.cancel(0, InstanceId::ANY, CallId(1)), Cancelled::Unknown));
+    assert!(intake.finish(place).unwrap().unwanted);
+    assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Unknown));
+}
+
+#[test]
+fn a_repeated_record_of_a_running_call_is_not_run_beside_it() {
+    let mut intake = Intake::new(2);
+    let position = call(1, 0, 100).origin.position;
+    assert_eq!(intake.offer(call(1, 0, 100)), None);
+    run(&mut intake, 0).unwrap();
+    let mut elsewhere = call(1, 0, 100);
+    elsewhere.origin.position.offset = 1;
+    assert_eq!(intake.offer(elsewhere), Some(position));
+}
+
+/// A client numbers the calls of each service anew.
+#[test]
+fn the_same_number_of_another_service_is_another_call() {
+    let mut intake = Intake::new(2);
+    let mut other = call(1, 0, 100);
+    other.origin.position.partition.service = 1;
+    let caller = other.origin.caller;
+    assert_eq!(intake.offer(call(1, 0, 100)), None);
+    run(&mut intake, 0).unwrap();
+    assert_eq!(intake.offer(other), None);
+    assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Queued(_)));
+    assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Running(7)));
+    assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Unknown));
+}
+
+#[test]
+fn a_repeated_record_of_a_call_that_waited_is_not_run_beside_it() {
+    let mut intake = Intake::<u64>::new(2);
+    assert!(intake.offer(call(1, 0, 100)).is_none());
+    assert!(intake.offer(call(1, 1, 100)).is_none(), "neither runs yet");
+    run(&mut intake, 0).unwrap();
+    let next = intake.poll_next(Time::default(), |_| 7);
+    let Some(Next::Repeated(repeated, first)) = next else { panic!("{next:?}") };
+    assert_eq!((repeated.partition.partition, first.partition.partition), (1, 0));
+}
+
+#[test]
+fn a_partition_that_goes_takes_its_waiting_calls_along() {
+    let mut intake = Intake::<u64>::new(10);
+    for id in 0..6 {
+        intake.offer(call(id, u32::try_from(id).unwrap() % 2, 100));
+    }
+    assert_eq!(intake.forget_queued(PartitionId { service: 0, partition: 1 }), 3);
+    assert_eq!(intake.queued(), 3);
+    while run(&mut intake, 0).is_some() {}
+    assert_eq!((intake.running(), intake.queued_bytes), (3, 0));
+}
+
+#[test]
+fn many_bytes_are_enough() {
+    let mut intake = Intake::<u64>::new(1000);
+    let value = Bytes::from(vec![0; QUEUED_BYTES]);
+    intake.offer(Call { value, ..call(1, 0, 100) });
+    assert!(intake.is_full());
+    run(&mut intake, 0).unwrap();
+    assert!(!intake.is_full());
+}

@@ -1,0 +1,62 @@
+//! How a server runs, and which services it can serve at all.
+//!
+//! from: the façade's builder · to: [`super::driver`]
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::service::{Service, check_service_name};
+use crate::{error::SetupError, wire};
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Handlers that run at once, over all services.
+    pub concurrency: usize,
+    /// How long a shutdown waits for running handlers.
+    pub drain_timeout: Duration,
+    /// How long a rebalance waits for running handlers of partitions that are taken away.
+    pub release_timeout: Duration,
+    /// How often finished calls are committed, at most.
+    pub commit_interval: Duration,
+    /// How long starting may take before it fails with the cause.
+    pub connect_timeout: Duration,
+    /// Keep trying for ever instead.
+    pub keep_trying: bool,
+    /// The largest packet, in bytes.
+    pub max_packet_bytes: usize,
+    /// How long a handler's first poll may hold the thread that reads records. When longer ones
+    /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
+    /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
+    #[doc(hidden)]
+    pub first_poll: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 1024,
+            drain_timeout: Duration::from_secs(30),
+            release_timeout: Duration::from_secs(3),
+            commit_interval: Duration::from_millis(100),
+            connect_timeout: Duration::from_secs(10),
+            keep_trying: false,
+            max_packet_bytes: wire::MAX_PACKET_BYTES,
+            first_poll: Duration::from_micros(100),
+        }
+    }
+}
+
+pub(super) fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
+    if services.is_empty() {
+        return Err(SetupError::NoService);
+    }
+    let mut names = HashSet::new();
+    for service in services {
+        let name = service.descriptor().name;
+        check_service_name(name)?;
+        if !names.insert(name) {
+            return Err(SetupError::DuplicateService { name: name.to_owned() });
+        }
+    }
+    Ok(())
+}
