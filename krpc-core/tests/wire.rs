@@ -120,6 +120,7 @@ fn request() -> Request<'static> {
     let value = encoded(ValueCodec::MessagePack, &Args { x: 1, y: 2 });
     Request {
         call: CallId(1),
+        terms: None,
         path: "acme.Sum/add",
         budget: Duration::from_secs(10),
         deadline: None,
@@ -258,6 +259,7 @@ fn what_may_come_later_is_read_today() {
     assert_eq!(frames[0], Frame::Unknown(FrameKind(0x70)));
     let expected = Frame::Request(Request {
         call: CallId(7),
+        terms: None,
         path: "a/b",
         budget: Duration::from_micros(1),
         deadline: None,

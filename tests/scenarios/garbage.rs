@@ -233,6 +233,7 @@ impl Garbage {
 fn request(out: &mut Vec<u8>, path: &str) {
     let request = Request {
         call: CallId(7),
+        terms: None,
         path,
         budget: Duration::from_secs(10),
         deadline: None,

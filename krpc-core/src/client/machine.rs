@@ -155,6 +155,7 @@ impl<W> ClientMachine<W> {
             self.pending.register(InFlight { partition, started: now, deadline }, Some(waiter));
         let request = Request {
             call: id,
+            terms: None,
             path: call.path,
             budget: call.timeout,
             deadline: self.clock.to_broker(deadline),

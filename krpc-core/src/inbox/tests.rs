@@ -26,6 +26,7 @@ const HERE: PartitionId = PartitionId { service: 0, partition: 3 };
 fn request(call: u64) -> Frame<'static> {
     Frame::Request(Request {
         call: CallId(call),
+        terms: None,
         path: "acme.Sum/add",
         budget: Duration::from_secs(1),
         deadline: None,

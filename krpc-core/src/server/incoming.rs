@@ -15,7 +15,10 @@ use crate::{
     metadata::Metadata,
     server::service::MethodDescriptor,
     time::Time,
-    wire::{frame::Request, packet::Route},
+    wire::{
+        frame::{Request, Terms},
+        packet::Route,
+    },
 };
 
 /// Where a call comes from, and its answer goes: what is kept of it while its handler runs.
@@ -64,6 +67,8 @@ pub struct Call {
     pub metadata: Metadata,
     /// The caller's fingerprint of the method's signature.
     pub fingerprint: u32,
+    /// What the call asks for beside being executed; absent for most.
+    pub terms: Option<Box<Terms>>,
 }
 
 /// A record that calls are taken from: what is the same for all of them.
@@ -102,6 +107,7 @@ impl Arrival<'_> {
             codec: request.codec,
             metadata: request.metadata.into_owned(),
             fingerprint: request.fingerprint,
+            terms: request.terms,
         }
     }
 }

@@ -57,6 +57,7 @@ impl Served {
     fn way_back(&self, routes: &[Route]) -> Option<Route> {
         let exists = |route: &Route| match route {
             Route::Partition(partition) => *partition < self.topology.reply_partitions,
+            Route::Results(_) => false,
         };
         routes.iter().copied().find(exists)
     }

@@ -22,10 +22,12 @@ use crate::{codec::ValueCodec, ids::CallId, metadata::Metadata};
 mod announce;
 mod reply;
 mod request;
+mod terms;
 
 pub use announce::Announce;
 pub use reply::{Outcome, Reply};
 pub use request::Request;
+pub use terms::{Due, MovedFrom, Terms};
 
 /// A frame's kind: a number, so that unknown ones can be named, counted and skipped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +79,8 @@ impl FrameKind {
     pub const CHUNK: Self = Self(0x0a);
     /// A server's partitions and load: [`Announce`].
     pub const ANNOUNCE: Self = Self(0x0b);
+    /// A client asks, on terms: [`Request`] with [`Terms`].
+    pub const REQUEST_WITH: Self = Self(0x0c);
 
     /// The kind's name, for those that this version knows or reserves.
     pub const fn name(self) -> Option<&'static str> {
@@ -92,6 +96,7 @@ impl FrameKind {
             Self::PROGRESS => "PROGRESS",
             Self::CHUNK => "CHUNK",
             Self::ANNOUNCE => "ANNOUNCE",
+            Self::REQUEST_WITH => "REQUEST_WITH",
             _ => return None,
         })
     }

@@ -41,10 +41,15 @@ pub type Routes = SmallVec<[Route; 1]>;
 pub enum Route {
     /// A partition of the service's replies topic (tag 1, a varint).
     Partition(u32),
+    /// A partition of the service's results topic (tag 2, a varint).
+    Results(u32),
 }
 
 /// The tag of [`Route::Partition`].
 const TAG_PARTITION: u8 = 1;
+
+/// The tag of [`Route::Results`].
+const TAG_RESULTS: u8 = 2;
 
 /// No flag has a meaning in this version.
 const FLAGS: u8 = 0;
@@ -71,14 +76,7 @@ impl Header {
         out.extend_from_slice(self.sender.as_bytes());
         out.extend_from_slice(self.destination.as_bytes());
         put_varint(out, self.sequence);
-        let routes = &self.reply_to[..self.reply_to.len().min(MAX_ROUTES)];
-        put_varint(out, routes.len() as u64);
-        for Route::Partition(partition) in routes {
-            let partition = u64::from(*partition);
-            out.push(TAG_PARTITION);
-            put_varint(out, varint_len(partition) as u64);
-            put_varint(out, partition);
-        }
+        put_routes(out, &self.reply_to[..self.reply_to.len().min(MAX_ROUTES)]);
     }
 
     /// Reads a header; the reader then stands at the first frame.
@@ -102,21 +100,57 @@ impl Header {
             return Err(WireError::NoSender);
         }
         let sequence = reader.varint()?;
-        let count = usize::from(reader.u8()?);
-        if count > MAX_ROUTES {
-            return Err(WireError::TooMany { what: "routes", count, max: MAX_ROUTES });
-        }
-        let mut reply_to = Routes::new();
-        for _ in 0..count {
-            let tag = reader.u8()?;
-            let mut body = Reader::new(reader.prefixed("route", MAX_ROUTE_BYTES)?);
-            if tag == TAG_PARTITION {
-                reply_to.push(Route::Partition(body.varint_u32("reply partition")?));
-                body.end("route")?;
-            }
-        }
+        let (_, reply_to) = routes(reader)?;
         Ok(Self { sender, destination, sequence, reply_to })
     }
+}
+
+impl Route {
+    /// The tag, and the number that is the body.
+    const fn parts(self) -> (u8, u32) {
+        match self {
+            Self::Partition(partition) => (TAG_PARTITION, partition),
+            Self::Results(partition) => (TAG_RESULTS, partition),
+        }
+    }
+}
+
+/// How many bytes [`put_routes`] appends.
+pub(super) fn routes_len(routes: &[Route]) -> usize {
+    let body = |route: &Route| varint_len(u64::from(route.parts().1));
+    1 + routes.iter().map(|route| 2 + body(route)).sum::<usize>()
+}
+
+/// Appends `count(1) { tag(1) length(varint) body }*`. There are at most [`MAX_ROUTES`].
+pub(super) fn put_routes(out: &mut Vec<u8>, routes: &[Route]) {
+    put_varint(out, routes.len() as u64);
+    for route in routes {
+        let (tag, partition) = route.parts();
+        let partition = u64::from(partition);
+        out.push(tag);
+        put_varint(out, varint_len(partition) as u64);
+        put_varint(out, partition);
+    }
+}
+
+/// Reads what [`put_routes`] writes: how many routes there are, and those of known tags.
+pub(super) fn routes(reader: &mut Reader<'_>) -> Result<(usize, Routes), WireError> {
+    let count = usize::from(reader.u8()?);
+    if count > MAX_ROUTES {
+        return Err(WireError::TooMany { what: "routes", count, max: MAX_ROUTES });
+    }
+    let mut routes = Routes::new();
+    for _ in 0..count {
+        let tag = reader.u8()?;
+        let mut body = Reader::new(reader.prefixed("route", MAX_ROUTE_BYTES)?);
+        routes.push(match tag {
+            TAG_PARTITION => Route::Partition(body.varint_u32("reply partition")?),
+            TAG_RESULTS => Route::Results(body.varint_u32("results partition")?),
+            _ => continue,
+        });
+        body.end("route")?;
+    }
+    Ok((count, routes))
 }
 
 /// From whom a packet is, and for whom.

@@ -27,6 +27,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         codec: ValueCodec::MessagePack,
         metadata: Metadata::new(),
         fingerprint: 0,
+        terms: None,
     }
 }
 

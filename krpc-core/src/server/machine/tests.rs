@@ -42,6 +42,7 @@ fn owner(limit: usize) -> Machine {
 fn request(call: u64) -> Frame<'static> {
     Frame::Request(Request {
         call: CallId(call),
+        terms: None,
         path: "acme.Sum/add",
         budget: BUDGET,
         deadline: None,

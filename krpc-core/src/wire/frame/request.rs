@@ -8,7 +8,8 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::{
-    FrameKind, begin, codec, flag, flags, metadata, metadata_flag, metadata_len, put_metadata,
+    FrameKind, Terms, begin, codec, flag, flags, metadata, metadata_flag, metadata_len,
+    put_metadata,
 };
 use crate::{
     codec::ValueCodec,
@@ -28,6 +29,8 @@ use crate::{
 pub struct Request<'a> {
     /// The call's number within the sender's instance.
     pub call: CallId,
+    /// What must be kept to; nearly every call has none.
+    pub terms: Option<Box<Terms>>,
     /// `service/method`, at most 512 bytes.
     pub path: &'a str,
     /// Time the caller still gave the call when it was written; counts from the record's append.
@@ -53,6 +56,9 @@ impl<'a> Request<'a> {
         if self.path.len() > MAX_PATH_BYTES {
             let (len, max) = (self.path.len(), MAX_PATH_BYTES);
             return Err(WireError::TooLarge { what: "path", len, max });
+        }
+        if self.terms.is_some() {
+            return Err(WireError::UnknownKind(FrameKind::REQUEST_WITH.0));
         }
         let budget = micros(self.budget);
         let body = varint_len(self.call.0)
@@ -93,6 +99,7 @@ impl<'a> Request<'a> {
         let fingerprint = reader.u32()?;
         let metadata = metadata(reader, flags)?;
         let (codec, value) = (codec(flags)?, reader.rest());
-        Ok(Self { call, path, budget, deadline, fingerprint, codec, metadata, value })
+        let terms = None;
+        Ok(Self { call, terms, path, budget, deadline, fingerprint, codec, metadata, value })
     }
 }

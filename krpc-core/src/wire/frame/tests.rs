@@ -21,6 +21,7 @@ use crate::{
 fn request<'a>() -> Request<'a> {
     Request {
         call: CallId(1),
+        terms: None,
         path: "acme.Sum/add",
         budget: Duration::from_secs(10),
         deadline: None,
@@ -69,7 +70,7 @@ fn kinds_are_named_whether_known_or_not() {
     assert_eq!(format!("{:?}", FrameKind::REPLY_STATUS), "REPLY_STATUS");
     assert_eq!(format!("{:?}", FrameKind(0x2a)), "FrameKind(0x2a)");
     let known = (0..=u8::MAX).filter(|kind| FrameKind(*kind).name().is_some());
-    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0b).collect::<Vec<_>>());
+    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0c).collect::<Vec<_>>());
 }
 
 #[test]
@@ -261,6 +262,7 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
             let (metadata, value) = (Cow::Borrowed(&metadata), &value[..]);
             check(Frame::Request(Request {
                 call,
+                terms: None,
                 path: &path,
                 budget,
                 deadline,
