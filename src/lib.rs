@@ -21,6 +21,7 @@ pub use krpc_core::{
     context::{Caller, Context},
     error::{Error, SetupError, ShutdownError},
     ids::InstanceId,
+    key::Key,
     metadata::Metadata,
     server::{
         builtin::{MethodInfo, ServiceInfo},

@@ -2,8 +2,10 @@
 #![doc(hidden)]
 
 use krpc_core::client::call::Client as CoreClient;
-pub use krpc_core::server::service::{
-    ArgDescriptor, Incoming, MethodDescriptor, Service, ServiceDescriptor,
+pub use krpc_core::{
+    key::bytes_of as key_of,
+    policy::{Policy, ServerRetry, Then},
+    server::service::{ArgDescriptor, Incoming, MethodDescriptor, Service, ServiceDescriptor},
 };
 pub use serde;
 use serde::{Serialize, de::DeserializeOwned};

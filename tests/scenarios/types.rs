@@ -3,7 +3,7 @@
 use krpc::{
     Error,
     prelude::*,
-    rt::{Client, MethodDescriptor, ServiceDescriptor},
+    rt::{Client, MethodDescriptor, Policy, ServiceDescriptor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +126,7 @@ fn a_path_of_another_service_is_unimplemented() {
             error: None,
             timeout: None,
             idempotent: false,
+            policy: &Policy::PLAIN,
             fingerprint: 0,
         }
     }
@@ -170,6 +171,7 @@ fn arguments_of_another_type_are_refused_with_a_hint() {
         error: None,
         timeout: None,
         idempotent: false,
+        policy: &Policy::PLAIN,
         fingerprint: 0,
     };
     static SERVICE: ServiceDescriptor =

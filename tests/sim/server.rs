@@ -9,6 +9,7 @@ use krpc_core::{
     codec::ValueCodec,
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
+    policy::Policy,
     server::{
         incoming::{Call, Methods},
         machine::ServerMachine,
@@ -41,6 +42,7 @@ const METHODS: Methods = &[&MethodDescriptor {
     error: None,
     timeout: None,
     idempotent: false,
+    policy: &Policy::PLAIN,
     fingerprint: 0,
 }];
 

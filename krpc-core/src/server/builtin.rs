@@ -8,7 +8,10 @@ use super::{
     driver::Shared,
     service::{Incoming, MethodDescriptor, Service, ServiceDescriptor},
 };
-use crate::status::{Code, Status};
+use crate::{
+    policy::Policy,
+    status::{Code, Status},
+};
 
 /// The names of the built-in methods; names of users never start with `$`.
 pub(crate) const PING: &str = "$ping";
@@ -78,6 +81,7 @@ static DESCRIPTOR: MethodDescriptor = MethodDescriptor {
     error: None,
     timeout: None,
     idempotent: true,
+    policy: &Policy::PLAIN,
     fingerprint: 0,
 };
 

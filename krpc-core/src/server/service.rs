@@ -24,6 +24,7 @@ use crate::{
     context::Context,
     error::SetupError,
     metadata::Metadata,
+    policy::Policy,
     status::{Code, Status},
     time::Time,
     wire::frame::Outcome,
@@ -61,6 +62,8 @@ pub struct MethodDescriptor {
     pub timeout: Option<Duration>,
     /// Whether executing it twice is as good as once.
     pub idempotent: bool,
+    /// What its other options promise.
+    pub policy: &'static Policy,
     /// A hash of names and types: when a peer's differs, a failure to decode is explained by it.
     pub fingerprint: u32,
 }

@@ -70,6 +70,7 @@ fn descriptor(service: &Service, method: &Method) -> TokenStream {
             error: #error,
             timeout: #timeout,
             idempotent: #idempotent,
+            policy: &#krpc::rt::Policy::PLAIN,
             fingerprint: #fingerprint,
         };
     }

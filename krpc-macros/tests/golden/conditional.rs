@@ -217,6 +217,7 @@ mod __krpc_billing {
         error: ::core::option::Option::Some("BillingError"),
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 449772365u32,
     };
     pub(super) static BALANCE: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -233,6 +234,7 @@ mod __krpc_billing {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 475251445u32,
     };
 }

@@ -191,6 +191,7 @@ mod __krpc_audit {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 1054354633u32,
     };
     pub(super) static BY_PATH: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -207,6 +208,7 @@ mod __krpc_audit {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 137095989u32,
     };
     pub(super) static ANONYMOUS: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -218,6 +220,7 @@ mod __krpc_audit {
         error: ::core::option::Option::Some("String"),
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 3433004977u32,
     };
 }

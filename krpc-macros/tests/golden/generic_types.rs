@@ -195,6 +195,7 @@ mod __krpc_index {
         error: ::core::option::Option::Some("Failure<Row>"),
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 2367558867u32,
     };
     pub(super) static EMPTY: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -206,6 +207,7 @@ mod __krpc_index {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 1054354633u32,
     };
 }

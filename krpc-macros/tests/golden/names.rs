@@ -283,6 +283,7 @@ mod __krpc_s {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 2671596313u32,
     };
     pub(super) static GET_X: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -311,6 +312,7 @@ mod __krpc_s {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 1363341953u32,
     };
     pub(super) static GETX: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -322,6 +324,7 @@ mod __krpc_s {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 1054354633u32,
     };
     pub(super) static SERVICE_2: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -333,6 +336,7 @@ mod __krpc_s {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 1054354633u32,
     };
 }

@@ -177,6 +177,7 @@ mod __krpc_store {
             ::core::time::Duration::from_millis(1500u64),
         ),
         idempotent: true,
+        policy: &::rpc::rt::Policy::PLAIN,
         fingerprint: 2856681240u32,
     };
     pub(super) static PUT: ::rpc::rt::MethodDescriptor = ::rpc::rt::MethodDescriptor {
@@ -197,6 +198,7 @@ mod __krpc_store {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::rpc::rt::Policy::PLAIN,
         fingerprint: 927059195u32,
     };
 }

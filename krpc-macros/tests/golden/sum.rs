@@ -185,6 +185,7 @@ mod __krpc_sum {
         error: ::core::option::Option::None,
         timeout: ::core::option::Option::None,
         idempotent: false,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 2536001786u32,
     };
     pub(super) static DIVIDE: ::krpc::rt::MethodDescriptor = ::krpc::rt::MethodDescriptor {
@@ -205,6 +206,7 @@ mod __krpc_sum {
         error: ::core::option::Option::Some("MathError"),
         timeout: ::core::option::Option::Some(::core::time::Duration::from_secs(2u64)),
         idempotent: true,
+        policy: &::krpc::rt::Policy::PLAIN,
         fingerprint: 2600642248u32,
     };
 }
