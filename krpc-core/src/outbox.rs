@@ -191,7 +191,8 @@ impl<C> Outbox<C> {
     }
 
     /// Adds a frame to a lane. `encode` writes it; `cookie` comes back with the delivery report
-    /// of its packet; a packet that fails is sent again until the last `give_up` of its frames.
+    /// of its packet; a packet that fails is sent again until the last `give_up` of its frames,
+    /// unless its lane is exact.
     /// Yields the lane's note.
     ///
     /// # Errors
@@ -276,7 +277,9 @@ impl<C> Outbox<C> {
         self.land(flight.lane);
         match result {
             Ok(()) => Report::Stored { cookies: flight.cookies, sent: flight.sent },
-            Err((status, payload)) if status.is_retryable() && now < flight.give_up => {
+            Err((status, payload))
+                if status.is_retryable() && !flight.lane.target.exact && now < flight.give_up =>
+            {
                 let Flight { lane, frames, cookies, give_up, .. } = flight;
                 let packet = Packet { payload: payload.to_vec(), frames, cookies, give_up };
                 self.retries.push_back((now + RETRY_BACKOFF, lane, packet));

@@ -26,7 +26,7 @@ use krpc_core::{
     status::{Code, Status},
     transport::{
         BoxFuture, ClientEvents, ClientTransport, CommitPoint, Delivery, Endpoint, Producer,
-        ProducerEvents, Rejected, ServerEvents, ServerTransport, Target, Topic, Topology,
+        ProducerEvents, Rejected, ServerEvents, ServerTransport, Target, Topic, Topics, Topology,
         TransportConfig, memory::MemoryEndpoint,
     },
 };
@@ -89,10 +89,13 @@ impl Producer for Side {
             return Err(Rejected::Failed(Status::new(Code::NotFound, "no such partition")));
         }
         let events = Arc::clone(&self.events);
-        tokio::spawn(async move { events.delivered(token, Delivery::Stored { appended: None }) });
+        let stored = Delivery::Stored { appended: None, offset: None };
+        tokio::spawn(async move { events.delivered(token, stored) });
         Ok(())
     }
 }
+
+impl Topics for Side {}
 
 impl ClientTransport for Side {
     fn open<'a>(
@@ -238,6 +241,8 @@ impl Producer for Far {
         self.near.send(target, payload, token)
     }
 }
+
+impl Topics for Far {}
 
 impl ClientTransport for Far {
     fn open<'a>(

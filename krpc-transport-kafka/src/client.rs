@@ -6,7 +6,8 @@ use krpc_core::{
     error::SetupError,
     status::Status,
     transport::{
-        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topic, Topology,
+        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topic, Topics,
+        Topology,
     },
 };
 use tokio::task::spawn_blocking;
@@ -103,6 +104,8 @@ impl Producer for KafkaClient {
         self.inner.producer.hurry();
     }
 }
+
+impl Topics for KafkaClient {}
 
 impl ClientTransport for KafkaClient {
     fn reach(&self) -> BoxFuture<'_, Result<(), SetupError>> {

@@ -40,7 +40,7 @@ use krpc_core::{
     error::SetupError,
     ids::PartitionId,
     status::{Code, Status},
-    transport::Record,
+    transport::{Record, Topic},
 };
 
 pub use crate::{
@@ -73,8 +73,9 @@ fn aside<T: Send + 'static>(value: T) {
 
 /// A record as drivers see it; its value is copied out of librdkafka's fetch buffer, which would
 /// be kept whole otherwise.
-fn record(service: u16, taken: &queue::Taken<'_>) -> Option<Record> {
+fn record(service: u16, topic: Topic, taken: &queue::Taken<'_>) -> Option<Record> {
     Some(Record {
+        topic,
         partition: PartitionId { service, partition: u32::try_from(taken.partition).ok()? },
         offset: taken.offset,
         appended: taken.appended.and_then(events::broker_time),

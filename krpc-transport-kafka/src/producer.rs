@@ -166,6 +166,10 @@ impl KafkaProducer {
         let topic = match target.topic {
             Topic::Calls => &names.calls,
             Topic::Replies => &names.replies,
+            topic => {
+                let message = format!("the topic of {} is not open", topic.suffix());
+                return Err(Rejected::Failed(Status::new(Code::FailedPrecondition, message)));
+            }
         };
         let token = usize::try_from(token).expect("both have 64 bits, as asserted above");
         let record = BaseRecord::<(), [u8], usize>::with_opaque_to(topic, token)
@@ -445,7 +449,8 @@ impl ProducerContext for Hooks {
                     // The sender's own time says nothing about the broker's clock.
                     Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
                 };
-                self.outlet.report(token, message.payload_len(), Delivery::Stored { appended });
+                let stored = Delivery::Stored { appended, offset: Some(message.offset()) };
+                self.outlet.report(token, message.payload_len(), stored);
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);

@@ -23,7 +23,7 @@ use std::{
 use krpc_core::{
     error::SetupError,
     status::{Code, Status},
-    transport::ClientEvents,
+    transport::{ClientEvents, Topic},
 };
 use parking_lot::Mutex;
 use rdkafka::{
@@ -299,7 +299,7 @@ impl Task {
             reader.records.take(RECORDS, |taken| match (find(&routes, &taken), taken.error) {
                 (Some(route), None) => {
                     next.insert(route.service, taken.offset + 1);
-                    if let Some(record) = crate::record(route.service, &taken) {
+                    if let Some(record) = crate::record(route.service, Topic::Replies, &taken) {
                         shared.events.arrived(record);
                     }
                 }

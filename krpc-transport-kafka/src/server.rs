@@ -11,7 +11,8 @@ use krpc_core::{
     error::SetupError,
     status::Status,
     transport::{
-        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topology,
+        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topics,
+        Topology,
     },
 };
 use parking_lot::Mutex;
@@ -113,6 +114,8 @@ impl Producer for KafkaServer {
         self.inner.producer.hurry();
     }
 }
+
+impl Topics for KafkaServer {}
 
 impl ServerTransport for KafkaServer {
     fn open<'a>(

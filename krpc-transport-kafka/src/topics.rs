@@ -110,10 +110,7 @@ impl Setup<'_> {
         if name.len() > MAX_NAME {
             return Err(bad(format!("topic {name} is longer than {MAX_NAME} characters")));
         }
-        let (partitions, retention) = match topic {
-            Topic::Calls => (config.call_partitions, config.calls_retention),
-            Topic::Replies => (config.reply_partitions, config.replies_retention),
-        };
+        let (partitions, retention) = (config.partitions(topic), config.retention(topic));
         Ok(Wanted { topic, name, partitions, retention, found: None, created: false })
     }
 

@@ -322,7 +322,7 @@ fn drain(hooks: &WorkerHooks, records: &Queue, reports: &Reports) {
         }
         let taken = hooks.assignment.dispatch(records, |taken, back| match taken.error {
             None => {
-                if let Some(record) = crate::record(hooks.service, taken) {
+                if let Some(record) = crate::record(hooks.service, Topic::Calls, taken) {
                     if back {
                         hooks.restarted(record.partition, record.offset);
                     }

@@ -1,5 +1,7 @@
 //! The model broker: partitions as logs of records, and what becomes of a record on its way.
 
+use std::collections::HashMap;
+
 use krpc_core::{
     ids::PartitionId,
     status::{Code, Status},
@@ -19,8 +21,7 @@ pub(crate) struct Broker {
     /// How far its clock is ahead of the true time, in microseconds.
     skew: i64,
     stamps: bool,
-    calls: Vec<Vec<Record>>,
-    replies: Vec<Vec<Record>>,
+    logs: HashMap<Topic, Vec<Vec<Record>>>,
 }
 
 /// What becomes of a record: how often it is stored, what its report says, and when.
@@ -68,21 +69,22 @@ impl Broker {
     /// Empty topics.
     pub(crate) fn new(skew: i64, stamps: bool, calls: u32, replies: u32) -> Self {
         let logs = |count: u32| (0..count).map(|_| Vec::new()).collect();
-        Self { skew, stamps, calls: logs(calls), replies: logs(replies) }
+        let logs = [(Topic::Calls, logs(calls)), (Topic::Replies, logs(replies))].into();
+        Self { skew, stamps, logs }
     }
 
     /// Stores a record; returns its offset and its report.
     pub(crate) fn append(&mut self, target: Target, payload: &[u8], now: u64) -> (i64, Fate) {
         let appended = self.stamp(now);
         let partition = PartitionId { service: 0, partition: target.partition };
-        let log = match target.topic {
-            Topic::Calls => &mut self.calls[target.partition as usize],
-            Topic::Replies => &mut self.replies[target.partition as usize],
-        };
+        let Target { topic, .. } = target;
+        let logs = self.logs.get_mut(&topic).expect("only these two are written to");
+        let log = &mut logs[target.partition as usize];
         let offset = log.len() as i64;
-        let record = Record { partition, offset, appended, payload: payload.to_vec().into() };
+        let record =
+            Record { topic, partition, offset, appended, payload: payload.to_vec().into() };
         log.push(record);
-        (offset, Fate::Stored(appended))
+        (offset, Fate::Stored { appended, offset })
     }
 
     /// What a record appended now is stamped with: whole milliseconds.
@@ -93,10 +95,7 @@ impl Broker {
 
     /// A partition's records.
     pub(crate) fn log(&self, topic: Topic, partition: u32) -> &[Record] {
-        match topic {
-            Topic::Calls => &self.calls[partition as usize],
-            Topic::Replies => &self.replies[partition as usize],
-        }
+        &self.logs[&topic][partition as usize]
     }
 
     /// The next offset of a partition.
@@ -106,9 +105,6 @@ impl Broker {
 
     /// How many partitions a topic has.
     pub(crate) fn partitions(&self, topic: Topic) -> u32 {
-        match topic {
-            Topic::Calls => self.calls.len() as u32,
-            Topic::Replies => self.replies.len() as u32,
-        }
+        self.logs[&topic].len() as u32
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn open(payload: &[u8]) -> Option<(Header, Vec<Part<'_>>)> {
 pub(crate) fn garbage(broker: &Broker, rng: &mut Rng) -> (Target, Vec<u8>) {
     let topic = if rng.chance(700) { Topic::Calls } else { Topic::Replies };
     let partition = rng.range(0, u64::from(broker.partitions(topic)) - 1) as u32;
-    let target = Target { service: 0, topic, partition };
+    let target = Target { service: 0, topic, partition, exact: false };
     let log = broker.log(topic, partition);
     let mut bytes = match log.len() {
         0 => Vec::new(),

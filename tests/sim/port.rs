@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
     /// It is stored; the broker's stamp, if the topic has one.
-    Stored(Option<Time>),
+    Stored { appended: Option<Time>, offset: i64 },
     /// It was given up.
     Failed(Status),
 }
@@ -128,7 +128,7 @@ impl Port {
             }
             if cx.bug == Some(Bug::CommitBeforeReply) && topic == Topic::Replies {
                 let appended = cx.broker.stamp(cx.now);
-                machine.handle_delivered(token, &Delivery::Stored { appended }, now);
+                machine.handle_delivered(token, &Delivery::Stored { appended, offset: None }, now);
             }
         }
         self.set_alarm(machine, cx);
@@ -167,11 +167,12 @@ impl Port {
         let now = self.now(cx);
         let Flight { payload, sent } = self.flights.remove(&token)?;
         match fate {
-            Fate::Stored(appended) => {
+            Fate::Stored { appended, offset } => {
                 if let Some(appended) = appended {
                     self.clock.observe(sent, now, appended);
                 }
-                machine.handle_delivered(token, &Delivery::Stored { appended }, now);
+                let stored = Delivery::Stored { appended, offset: Some(offset) };
+                machine.handle_delivered(token, &stored, now);
                 None
             }
             Fate::Failed(status) => {

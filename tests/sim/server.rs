@@ -283,7 +283,7 @@ impl Server {
         if !up.asked {
             up.asked = true;
             match fate {
-                Fate::Stored(_) => self.tell(Event::Join { server, life }, cx),
+                Fate::Stored { .. } => self.tell(Event::Join { server, life }, cx),
                 Fate::Failed(_) => return self.start_again(cx),
             }
         }

@@ -241,7 +241,7 @@ impl<W> ClientMachine<W> {
     /// A delivery report.
     pub fn handle_delivered(&mut self, token: u64, delivery: &Delivery<'_>, now: Time) {
         let (result, appended) = match delivery {
-            Delivery::Stored { appended } => (Ok(()), *appended),
+            Delivery::Stored { appended, .. } => (Ok(()), *appended),
             Delivery::Failed { status, payload } => (Err((status.clone(), *payload)), None),
         };
         match self.outbox.handle_delivered(token, result, now) {
@@ -390,7 +390,8 @@ impl<W> ClientMachine<W> {
     }
 
     const fn lane(&self, partition: u32) -> LaneKey {
-        let target = Target { service: self.setup.service, topic: Topic::Calls, partition };
+        let (service, topic) = (self.setup.service, Topic::Calls);
+        let target = Target { service, topic, partition, exact: false };
         LaneKey { target, destination: InstanceId::ANY }
     }
 }

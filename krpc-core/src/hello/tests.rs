@@ -62,7 +62,7 @@ impl Fake {
         let status = Status::new(status, "as the test has it");
         match fate {
             Failed(..) => self.hello.note(7, &Delivery::Failed { status, payload: &[] }),
-            _ => self.hello.note(7, &Delivery::Stored { appended: None }),
+            _ => self.hello.note(7, &Delivery::Stored { appended: None, offset: None }),
         }
         let mut inner = self.inner.lock();
         inner.under_way -= 1;

@@ -17,7 +17,7 @@ const GIVE_UP: Time = Time::from_micros(2_000_000);
 const LANE: LaneKey = lane(0);
 
 const fn lane(partition: u32) -> LaneKey {
-    let target = Target { service: 0, topic: Topic::Calls, partition };
+    let target = Target { service: 0, topic: Topic::Calls, partition, exact: false };
     LaneKey { target, destination: InstanceId::ANY }
 }
 
@@ -209,6 +209,19 @@ fn a_packet_that_can_never_be_sent_is_given_up_at_once() {
     let closed = Rejected::Failed(unavailable());
     let (cookies, _) = outbox.handle_rejected(transmit, closed, NOW).unwrap();
     assert_eq!((cookies, outbox.is_idle()), (smallvec![2], true));
+}
+
+#[test]
+fn an_exact_packet_is_not_sent_again() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    let exact = LaneKey { target: Target { exact: true, ..LANE.target }, ..LANE };
+    push_to(&mut outbox, exact, 1, 1).unwrap();
+    let transmit = outbox.poll_transmit(NOW).unwrap();
+    assert!(transmit.target.exact);
+    let failed = Err((unavailable(), transmit.payload.as_slice()));
+    let report = outbox.handle_delivered(transmit.token, failed, NOW);
+    assert!(matches!(report, Report::Failed { cookies, .. } if cookies[..] == [1]));
+    assert!(outbox.is_idle());
 }
 
 #[test]

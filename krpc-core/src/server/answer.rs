@@ -114,6 +114,6 @@ impl<K: Clone> Transmitter for ServerMachine<K> {
 }
 
 const fn reply_lane(service: u16, partition: u32, destination: InstanceId) -> LaneKey {
-    let target = Target { service, topic: Topic::Replies, partition };
+    let target = Target { service, topic: Topic::Replies, partition, exact: false };
     LaneKey { target, destination }
 }

@@ -167,7 +167,7 @@ impl<K: Clone> ServerMachine<K> {
     /// A delivery report: the calls whose replies it covers are finished.
     pub fn handle_delivered(&mut self, token: u64, delivery: &Delivery<'_>, now: Time) {
         let (result, appended) = match delivery {
-            Delivery::Stored { appended } => (Ok(()), *appended),
+            Delivery::Stored { appended, .. } => (Ok(()), *appended),
             Delivery::Failed { status, payload } => (Err((status.clone(), *payload)), None),
         };
         match self.outbox.handle_delivered(token, result, now) {

@@ -5,6 +5,12 @@ use std::{fmt, time::Duration};
 use super::Topic;
 use crate::wire;
 
+/// Partitions of a results topic: whoever waits for one answer reads along a fourth of them.
+const RESULT_PARTITIONS: u32 = 4;
+
+/// Retention of a cancels topic.
+const CANCELS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What every transport needs to know; the façade fills it from the builder and `KRPC_*`.
 #[derive(Clone)]
 pub struct TransportConfig {
@@ -20,6 +26,10 @@ pub struct TransportConfig {
     pub calls_retention: Duration,
     /// Retention of a replies topic that is created here.
     pub replies_retention: Duration,
+    /// Retention of a results topic that is created here: how long an answer can be fetched.
+    pub results_retention: Duration,
+    /// Retention of a topic of dead letters that is created here.
+    pub dead_retention: Duration,
     /// Replication factor of topics created here; `None` for the broker's default.
     pub replication: Option<u16>,
     /// Whether missing topics are created; otherwise they are an error.
@@ -65,6 +75,8 @@ impl Default for TransportConfig {
             reply_partitions: 4,
             calls_retention: Duration::from_secs(7 * 24 * HOUR),
             replies_retention: Duration::from_secs(HOUR),
+            results_retention: Duration::from_secs(7 * 24 * HOUR),
+            dead_retention: Duration::from_secs(30 * 24 * HOUR),
             replication: None,
             create_topics: true,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
@@ -90,6 +102,8 @@ impl fmt::Debug for TransportConfig {
             reply_partitions,
             calls_retention,
             replies_retention,
+            results_retention,
+            dead_retention,
             replication,
             create_topics,
             max_packet_bytes,
@@ -111,6 +125,8 @@ impl fmt::Debug for TransportConfig {
             .field("reply_partitions", reply_partitions)
             .field("calls_retention", calls_retention)
             .field("replies_retention", replies_retention)
+            .field("results_retention", results_retention)
+            .field("dead_retention", dead_retention)
             .field("replication", replication)
             .field("create_topics", create_topics)
             .field("max_packet_bytes", max_packet_bytes)
@@ -127,6 +143,29 @@ impl fmt::Debug for TransportConfig {
 }
 
 impl TransportConfig {
+    /// How many partitions a topic gets that is created here.
+    pub const fn partitions(&self, topic: Topic) -> u32 {
+        match topic {
+            Topic::Calls => self.call_partitions,
+            Topic::Replies => self.reply_partitions,
+            Topic::Results => RESULT_PARTITIONS,
+            // Few records, and whoever reads them reads all of them.
+            Topic::Dead | Topic::Cancels => 1,
+        }
+    }
+
+    /// The retention of a topic that is created here.
+    pub const fn retention(&self, topic: Topic) -> Duration {
+        match topic {
+            Topic::Calls => self.calls_retention,
+            Topic::Replies => self.replies_retention,
+            Topic::Results => self.results_retention,
+            Topic::Dead => self.dead_retention,
+            // As long as the calls that they may still meet.
+            Topic::Cancels => CANCELS_RETENTION,
+        }
+    }
+
     /// The name of one of a service's topics.
     pub fn topic(&self, service: &str, topic: Topic) -> String {
         let dot = if self.prefix.is_empty() { "" } else { "." };

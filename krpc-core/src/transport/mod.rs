@@ -20,7 +20,13 @@ use bytes::Bytes;
 
 pub use self::config::{GroupProtocol, TransportConfig};
 pub use crate::server::ledger::CommitPoint;
-use crate::{error::SetupError, ids::PartitionId, outbox::Transmit, status::Status, time::Time};
+use crate::{
+    error::SetupError,
+    ids::PartitionId,
+    outbox::Transmit,
+    status::{Code, Status},
+    time::Time,
+};
 
 /// A future behind a pointer, for the cold paths of a transport.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -32,6 +38,12 @@ pub enum Topic {
     Calls,
     /// Replies and announcements, read by clients.
     Replies,
+    /// Answers that are kept for whoever comes back for them.
+    Results,
+    /// Calls that were given up, for people to look at.
+    Dead,
+    /// Cancels of calls that may not have begun yet, read by all servers.
+    Cancels,
 }
 
 impl Topic {
@@ -40,7 +52,16 @@ impl Topic {
         match self {
             Self::Calls => "calls",
             Self::Replies => "replies",
+            Self::Results => "results",
+            Self::Dead => "dead",
+            Self::Cancels => "cancels",
         }
+    }
+
+    /// Whether it is found or created only when somebody asks for it, with
+    /// [`Topics::open_topic`]. Such a topic is read by hand, and keeps what was read.
+    pub const fn is_lazy(self) -> bool {
+        matches!(self, Self::Results | Self::Dead | Self::Cancels)
     }
 }
 
@@ -53,13 +74,19 @@ pub struct Target {
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
+    /// Each record is stored once at most and none overtakes another, even while brokers fail.
+    /// Such a record is not to be sent again when its report says that it failed: it may be
+    /// stored nevertheless.
+    pub exact: bool,
 }
 
 /// A record that was read.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The service's index, and the partition of its calls topic (server) or replies topic
-    /// (client).
+    /// Which of the service's topics: its calls (server), its replies (client), or one that is
+    /// followed.
+    pub topic: Topic,
+    /// The service's index, and the partition of that topic.
     pub partition: PartitionId,
     /// The record's offset.
     pub offset: i64,
@@ -77,6 +104,8 @@ pub enum Delivery<'a> {
     Stored {
         /// When the broker appended it, on the broker's clock, if the topic says.
         appended: Option<Time>,
+        /// The record's offset; `None` if the transport does not know it.
+        offset: Option<i64>,
     },
     /// It was given up.
     Failed {
@@ -140,10 +169,81 @@ pub trait Producer: Send + Sync + fmt::Debug {
     /// Somebody waits for a report: the next ones come at once. Otherwise a transport may keep them
     /// for some milliseconds, or until a record arrives, to save a wake-up.
     fn hurry(&self) {}
+
+    /// Records for an exact [`Target`] are to come: what they need is made now, so that the first
+    /// of them does not wait for it.
+    fn prepare_exact(&self) {}
+}
+
+/// The topics of an opened service that are found or created, and read, only if asked for:
+/// [`Topic::is_lazy`]. Of either side; nothing of it costs anything before it is used.
+pub trait Topics: Send + Sync {
+    /// Finds or creates such a topic, so that it can be written to and followed; returns how many
+    /// partitions it has. Asking again is harmless.
+    ///
+    /// # Errors
+    /// Unreachable, unauthorized, unfit or missing; within the connect timeout.
+    fn open_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
+        let _ = service;
+        let message = format!("this transport has no topic of {}", topic.suffix());
+        Box::pin(async { Err(SetupError::Transport(message)) })
+    }
+
+    /// The offsets of a partition's oldest record, and of the record that comes next.
+    ///
+    /// # Errors
+    /// The topic is not open; the broker does not answer or refuses.
+    fn bounds(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+    ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
+        let _ = (service, topic, partition);
+        Box::pin(async { Err(unimplemented()) })
+    }
+
+    /// Reads a partition of an opened topic from this offset on, as a member of no group; its
+    /// records come by `arrived`, some perhaps before this returns. An offset outside the
+    /// partition is taken for the nearest one inside. A partition that is followed already goes
+    /// on from here; of what came before, some records may still arrive.
+    ///
+    /// # Errors
+    /// The topic is not open; the transport is closed.
+    fn follow(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        let _ = (service, topic, partition, from);
+        Box::pin(async { Err(unimplemented()) })
+    }
+
+    /// Ends [`follow`](Self::follow). Does not wait: some records may still arrive.
+    fn unfollow(&self, service: u16, topic: Topic, partition: u32) {
+        let _ = (service, topic, partition);
+    }
+}
+
+fn unimplemented() -> Status {
+    Status::new(Code::Unimplemented, "this transport cannot do that")
+}
+
+/// How far a worker group is in a partition of a calls topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The next offset, as the group committed it; `None` if it never did.
+    pub offset: Option<i64>,
+    /// What was committed along with it.
+    pub metadata: String,
+    /// The offset of the record that comes next.
+    pub end: i64,
 }
 
 /// A client's side of a transport.
-pub trait ClientTransport: Producer {
+pub trait ClientTransport: Producer + Topics {
     /// Waits until the endpoint answers at all.
     ///
     /// # Errors
@@ -165,12 +265,21 @@ pub trait ClientTransport: Producer {
         seed: u64,
     ) -> BoxFuture<'a, Result<(Topology, u32), SetupError>>;
 
+    /// How far the worker group of a service is in a partition of its calls. Disturbs nobody.
+    ///
+    /// # Errors
+    /// The service is not open; the broker does not answer or refuses.
+    fn committed(&self, service: u16, partition: u32) -> BoxFuture<'_, Result<Committed, Status>> {
+        let _ = (service, partition);
+        Box::pin(async { Err(unimplemented()) })
+    }
+
     /// Stops reading, gives queued records a bounded time to leave, and ends all threads.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A server's side of a transport.
-pub trait ServerTransport: Producer {
+pub trait ServerTransport: Producer + Topics {
     /// Finds or creates a service's topics. Called for each service before [`Self::join`].
     ///
     /// # Errors
@@ -208,7 +317,7 @@ pub trait ProducerEvents: Send + Sync + fmt::Debug {
 
 /// What a client's side reports.
 pub trait ClientEvents: ProducerEvents {
-    /// A record of an opened service's reply partition.
+    /// A record of an opened service's reply partition, or of one that is followed.
     fn arrived(&self, record: Record);
 
     /// The transport broke for good: nothing will be sent or arrive any more.
@@ -225,7 +334,7 @@ pub trait ServerEvents: ProducerEvents {
     /// `arrived`, both may be called under a lock then.
     fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>);
 
-    /// A record of an owned partition. Runs none of the user's code, so it may be called under a
+    /// A record of an owned partition, or of one that is followed. Runs none of the user's code, so it may be called under a
     /// lock.
     fn arrived(&self, record: Record);
 

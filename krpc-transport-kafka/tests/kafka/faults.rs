@@ -96,7 +96,12 @@ async fn a_broker_killed_and_started_again_loses_nothing() {
         texts.len() == 300
     };
     server.driver.until("all calls", all).await;
-    let replies = Target { service: 0, topic: Topic::Replies, partition: client.reply_partition };
+    let replies = Target {
+        service: 0,
+        topic: Topic::Replies,
+        partition: client.reply_partition,
+        exact: false,
+    };
     server.transport.send(replies, b"reply", 9).unwrap();
     client.driver.until("a reply", |seen| !seen.records.is_empty()).await;
     server.owning(4).await;
@@ -140,7 +145,12 @@ async fn of_three_brokers_one_may_be_killed() {
     server.owning(4).await;
     let results = server.transport.commit(server.driver.points()).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    let replies = Target { service: 0, topic: Topic::Replies, partition: client.reply_partition };
+    let replies = Target {
+        service: 0,
+        topic: Topic::Replies,
+        partition: client.reply_partition,
+        exact: false,
+    };
     server.transport.send(replies, b"reply", 1).unwrap();
     client.driver.until("a reply", |seen| !seen.records.is_empty()).await;
     server.transport.leave().await.unwrap();
@@ -190,7 +200,7 @@ async fn after_a_fatal_error_a_new_producer_takes_over() {
     client.call(0, &"x".repeat(200_000), 1);
     client.driver.until("the failure", |seen| seen.failed.len() == 1).await;
     // Refused until the new producer is there, for a reason that passes.
-    let target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    let target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     let (begin, mut refused, mut token) = (Instant::now(), 0, 2);
     while client.driver.seen.lock().stored.len() < 2 {
         match client.transport.send(target, b"again", token) {
@@ -218,7 +228,12 @@ async fn after_a_fatal_error_a_new_producer_takes_over() {
 async fn replies_go_on_after_their_topic_was_made_anew() {
     let (endpoint, service) = (endpoint(config()), service("anew"));
     let client = caller(&endpoint, &service).await;
-    let replies = Target { service: 0, topic: Topic::Replies, partition: client.reply_partition };
+    let replies = Target {
+        service: 0,
+        topic: Topic::Replies,
+        partition: client.reply_partition,
+        exact: false,
+    };
     for token in 0..50 {
         client.transport.send(replies, b"old", token).unwrap();
     }

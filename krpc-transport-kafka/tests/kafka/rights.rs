@@ -153,7 +153,7 @@ async fn a_topic_that_may_not_be_written_to_is_named() {
     let driver = Arc::new(Driver::default());
     let server = endpoint.server(driver.clone()).unwrap();
     server.open(0, replies_closed).await.unwrap();
-    let target = Target { service: 0, topic: Topic::Replies, partition: 0 };
+    let target = Target { service: 0, topic: Topic::Replies, partition: 0, exact: false };
     for token in 0.. {
         server.send(target, b"?", token).unwrap();
         driver.until("reported", |seen| seen.reported as u64 == token + 1).await;

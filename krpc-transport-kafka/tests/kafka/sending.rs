@@ -35,8 +35,12 @@ pub(crate) async fn echo(caller: &Caller, answerer: &Answerer, broker_stamps: bo
     for call in &calls {
         assert_eq!(call.payload, format!("call {}", call.partition.partition).as_bytes());
         assert_eq!(call.appended.is_some(), broker_stamps);
-        let target =
-            Target { service: 0, topic: Topic::Replies, partition: caller.reply_partition };
+        let target = Target {
+            service: 0,
+            topic: Topic::Replies,
+            partition: caller.reply_partition,
+            exact: false,
+        };
         let token = u64::MAX - u64::from(call.partition.partition);
         answerer.transport.send(target, &call.payload, token).unwrap();
     }
@@ -113,7 +117,12 @@ fn a_runtime_without_io_is_refused() {
 async fn a_client_reads_from_what_is_the_end_when_it_opens() {
     let (endpoint, service) = (endpoint(config()), service("end"));
     let first = caller(&endpoint, &service).await;
-    let replies = Target { service: 0, topic: Topic::Replies, partition: first.reply_partition };
+    let replies = Target {
+        service: 0,
+        topic: Topic::Replies,
+        partition: first.reply_partition,
+        exact: false,
+    };
     for token in 0..20 {
         first.transport.send(replies, b"old", token).unwrap();
     }
@@ -139,7 +148,7 @@ async fn several_services_share_one_client() {
     let client = endpoint.client(driver.clone()).unwrap();
     for (index, name) in (0u16..).zip(&names) {
         let (_, partition) = client.open(index, name, 0).await.unwrap();
-        let target = Target { service: index, topic: Topic::Replies, partition };
+        let target = Target { service: index, topic: Topic::Replies, partition, exact: false };
         client.send(target, name.as_bytes(), u64::from(index)).unwrap();
     }
     driver.until("both", |seen| seen.records.len() == 2).await;
@@ -155,7 +164,7 @@ async fn several_services_share_one_client() {
 async fn what_can_never_be_sent_is_refused_for_good() {
     let endpoint = endpoint(config());
     let client = caller(&endpoint, &service("refused")).await;
-    let good = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    let good = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     let code = |result: Result<(), Rejected>| match result.unwrap_err() {
         Rejected::Failed(status) => (status.code(), status.is_retryable()),
         Rejected::Full => panic!("full"),
@@ -206,7 +215,7 @@ async fn a_full_queue_says_so_and_loses_nothing() {
     config.properties.push(("queue.buffering.max.messages".to_owned(), "100".to_owned()));
     let endpoint = KafkaEndpoint::new(kafka.bootstrap(), config).unwrap();
     let client = caller(&endpoint, &service("full")).await;
-    let target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    let target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     kafka.pause(0).unwrap();
     let mut accepted = 0;
     let rejected = loop {
@@ -235,7 +244,7 @@ async fn from_inside_the_last_report_there_is_room_again() {
         done: tokio::sync::Notify,
     }
 
-    const TARGET: Target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    const TARGET: Target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     const ALL: u64 = 2_000;
 
     impl ProducerEvents for Relay {
@@ -279,7 +288,7 @@ async fn a_record_larger_than_the_whole_queue_is_refused_for_good() {
     let mut config = config();
     config.properties.push(("queue.buffering.max.kbytes".to_owned(), "10".to_owned()));
     let client = caller(&endpoint(config), &service("larger")).await;
-    let target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    let target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     match client.transport.send(target, &[0; 100_000], 0).unwrap_err() {
         Rejected::Failed(status) => assert!(!status.is_retryable(), "{status}"),
         Rejected::Full => panic!("full"),
@@ -334,7 +343,7 @@ async fn a_panic_in_a_report_breaks_the_producer_without_a_deadlock() {
         broken: tokio::sync::Notify,
     }
 
-    const TARGET: Target = Target { service: 0, topic: Topic::Calls, partition: 0 };
+    const TARGET: Target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
 
     impl ProducerEvents for Fragile {
         fn delivered(&self, token: u64, _: Delivery<'_>) {

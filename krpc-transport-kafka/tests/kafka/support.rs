@@ -133,7 +133,7 @@ impl ProducerEvents for Driver {
         self.note(|seen| {
             seen.reported += 1;
             match delivery {
-                Delivery::Stored { appended } => {
+                Delivery::Stored { appended, .. } => {
                     seen.stored.insert(token, appended);
                 }
                 Delivery::Failed { status, payload } => {
@@ -271,7 +271,7 @@ pub(crate) async fn answerer(endpoint: &dyn Endpoint, service: &str) -> Answerer
 impl Caller {
     /// Sends to a calls partition, again while the queue is full.
     pub(crate) fn call(&self, partition: u32, text: &str, token: u64) {
-        let target = Target { service: 0, topic: Topic::Calls, partition };
+        let target = Target { service: 0, topic: Topic::Calls, partition, exact: false };
         self.transport.send(target, text.as_bytes(), token).unwrap();
     }
 }

@@ -188,7 +188,7 @@ async fn opens_of_one_service_at_a_time_share_what_is_read() {
             tokio::join!(transport.open(index, name, 0), transport.open(index, name, 1));
         let (_, partition) = next.unwrap();
         assert_eq!(other.unwrap().1, partition);
-        let target = Target { service: index, topic: Topic::Replies, partition };
+        let target = Target { service: index, topic: Topic::Replies, partition, exact: false };
         transport.send(target, name.as_bytes(), u64::from(index)).unwrap();
         driver.until(name, |seen| seen.records.len() > usize::from(index)).await;
     }

@@ -16,7 +16,7 @@ const ME: InstanceId = InstanceId::from_bytes([1; 16]);
 const SERVER: InstanceId = InstanceId::from_bytes([2; 16]);
 const NOW: Time = Time::from_micros(1_800_000_000_000_000);
 const TIMEOUT: Duration = Duration::from_secs(1);
-const STORED: Delivery<'_> = Delivery::Stored { appended: None };
+const STORED: Delivery<'_> = Delivery::Stored { appended: None, offset: None };
 
 type Machine = ClientMachine<u32>;
 
@@ -62,7 +62,8 @@ fn arrive(machine: &mut Machine, destination: InstanceId, offset: i64, frames: &
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let partition = PartitionId { service: 0, partition: 0 };
     let payload = Bytes::from(out);
-    machine.handle_record(&Record { partition, offset, appended: None, payload }, NOW);
+    let topic = Topic::Replies;
+    machine.handle_record(&Record { topic, partition, offset, appended: None, payload }, NOW);
 }
 
 /// What the packets that are sent now hold; all of them are delivered.

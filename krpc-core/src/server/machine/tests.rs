@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     codec::ValueCodec,
     status::{Code, Status},
+    transport::Topic,
     wire::{
         MAX_PACKET_BYTES,
         coding::put_varint,
@@ -23,7 +24,7 @@ const CALLER: InstanceId = InstanceId::from_bytes([2; 16]);
 const HERE: PartitionId = PartitionId { service: 0, partition: 0 };
 const NOW: Time = Time::from_micros(1_800_000_000_000_000);
 const BUDGET: Duration = Duration::from_secs(1);
-const STORED: Delivery<'_> = Delivery::Stored { appended: None };
+const STORED: Delivery<'_> = Delivery::Stored { appended: None, offset: None };
 
 type Machine = ServerMachine<u64>;
 
@@ -73,7 +74,8 @@ const OUTCOME: Outcome<'_> = Outcome::Ok { codec: ValueCodec::Json, value: b"3" 
 fn record(partition: PartitionId, offset: i64, frames: &[Frame<'_>]) -> Record {
     let mut out = header(offset);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
-    Record { partition, offset, appended: None, payload: Bytes::from(out) }
+    let (topic, payload) = (Topic::Calls, Bytes::from(out));
+    Record { topic, partition, offset, appended: None, payload }
 }
 
 fn header(offset: i64) -> Vec<u8> {
@@ -323,7 +325,7 @@ fn a_malformed_request_is_finished_in_its_place() {
     request(2).encode(&mut out).unwrap();
     let mut machine = owner(1);
     let payload = Bytes::from(out);
-    machine.handle_record(&Record { partition: HERE, offset: 0, appended: None, payload }, NOW);
+    machine.handle_record(&Record { payload, ..record(HERE, 0, &[]) }, NOW);
     assert_eq!(drops(&machine, DropCause::FrameMalformed), 1);
     assert_eq!((machine.unfinished(), commits(&mut machine)), (1, vec![0]));
     let dispatch = machine.poll_dispatch(NOW, |_| 7).unwrap();

@@ -290,10 +290,8 @@ impl State {
             let reason = "creating topics is switched off".to_owned();
             return Err(SetupError::MissingTopic { topic: name.to_owned(), reason });
         }
-        let (setting, partitions) = match topic {
-            Topic::Calls => ("call_partitions", config.call_partitions),
-            Topic::Replies => ("reply_partitions", config.reply_partitions),
-        };
+        let partitions = config.partitions(topic);
+        let setting = if topic == Topic::Calls { "call_partitions" } else { "reply_partitions" };
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
             return Err(SetupError::InvalidConfig {
                 name: setting.to_owned(),
@@ -303,7 +301,7 @@ impl State {
         }
         self.topics.push(TopicState {
             max_packet_bytes: config.max_packet_bytes,
-            logs: (0..partitions).map(|_| Log::default()).collect(),
+            logs: (0..partitions).map(|_| Log::new(topic)).collect(),
             groups: Vec::new(),
         });
         self.names.insert(name.to_owned(), self.topics.len() - 1);

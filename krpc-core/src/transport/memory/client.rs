@@ -10,7 +10,7 @@ use super::{Lease, side::Side};
 use crate::{
     error::SetupError,
     transport::{
-        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topology,
+        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topics, Topology,
         TransportConfig,
     },
 };
@@ -67,6 +67,8 @@ impl Producer for MemoryClient {
         self.side.send(target, payload, token)
     }
 }
+
+impl Topics for MemoryClient {}
 
 impl ClientTransport for MemoryClient {
     fn open<'a>(

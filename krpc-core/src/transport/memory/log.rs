@@ -6,7 +6,11 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::{ids::PartitionId, time::Time, transport::Record};
+use crate::{
+    ids::PartitionId,
+    time::Time,
+    transport::{Record, Topic},
+};
 
 /// Bytes that a partition holds at most; beyond, its oldest records are dropped and counted,
 /// read or not. Nothing else bounds what waits for a server that never comes.
@@ -20,8 +24,9 @@ pub(super) const CONSUMED_BYTES: usize = 1 << 20;
 const RECORD_OVERHEAD: usize = 64;
 
 /// The records of a partition, in the order of their offsets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
+    topic: Topic,
     start: i64,
     records: VecDeque<(Time, Bytes)>,
     bytes: usize,
@@ -39,6 +44,12 @@ struct Reader {
 }
 
 impl Log {
+    /// An empty partition of such a topic.
+    pub(super) fn new(topic: Topic) -> Self {
+        let (records, readers) = (VecDeque::new(), Vec::new());
+        Self { topic, start: 0, records, bytes: 0, dropped: 0, readers }
+    }
+
     /// The offset that the next record will get.
     pub(super) fn end(&self) -> i64 {
         // A partition never holds anywhere near 2^63 records.
@@ -82,7 +93,7 @@ impl Log {
         let room = limit.saturating_sub(out.len());
         for (appended, payload) in self.records.iter().skip(skip).take(room) {
             let (appended, payload) = (Some(*appended), payload.clone());
-            out.push(Record { partition, offset, appended, payload });
+            out.push(Record { topic: self.topic, partition, offset, appended, payload });
             offset += 1;
         }
         *next = offset;
@@ -147,7 +158,7 @@ mod tests {
 
     #[test]
     fn reads_go_on_where_they_stopped() {
-        let mut log = Log::default();
+        let mut log = Log::new(Topic::Calls);
         assert_eq!((0..5).map(|_| log.append(Time::default(), Bytes::new())).last(), Some(4));
         let mut next = 0;
         assert_eq!(offsets(&log, &mut next, 2), [0, 1]);
@@ -157,7 +168,7 @@ mod tests {
 
     #[test]
     fn offsets_outside_the_log_are_moved_inside() {
-        let mut log = Log::default();
+        let mut log = Log::new(Topic::Calls);
         megabytes(&mut log, 70);
         let (mut early, mut late) = (0, 1_000);
         assert_eq!(offsets(&log, &mut early, 1), [log.start]);
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn retention_bounds_the_bytes_and_counts_what_it_drops() {
-        let mut log = Log::default();
+        let mut log = Log::new(Topic::Calls);
         megabytes(&mut log, 200);
         assert!(log.bytes <= RETENTION_BYTES);
         assert_eq!(log.end(), 200);
@@ -177,11 +188,11 @@ mod tests {
 
     #[test]
     fn consumed_records_go_early_and_are_not_counted() {
-        let mut log = Log::default();
+        let mut log = Log::new(Topic::Calls);
         megabytes(&mut log, 20);
         log.forget(15);
         assert_eq!((log.start, log.dropped()), (15, 0), "what is not consumed stays");
-        let mut small = Log::default();
+        let mut small = Log::new(Topic::Calls);
         assert_eq!((0..10).map(|_| small.append(Time::default(), Bytes::new())).last(), Some(9));
         small.forget(10);
         assert_eq!(small.start, 0, "a little history stays");
@@ -189,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_slowest_reader_decides_what_is_consumed() {
-        let mut log = Log::default();
+        let mut log = Log::new(Topic::Calls);
         let wake = Arc::new(Notify::new());
         log.follow(1, HERE, wake.clone());
         log.follow(2, HERE, wake);

@@ -22,7 +22,7 @@ use crate::{
     error::SetupError,
     ids::PartitionId,
     transport::{
-        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target,
+        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topics,
         Topology, TransportConfig,
     },
 };
@@ -197,6 +197,8 @@ impl Producer for MemoryServer {
         self.shared.side.send(target, payload, token)
     }
 }
+
+impl Topics for MemoryServer {}
 
 impl ServerTransport for MemoryServer {
     fn open<'a>(

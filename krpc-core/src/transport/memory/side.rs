@@ -78,7 +78,7 @@ pub(super) struct Side {
 #[derive(Debug)]
 struct Report {
     token: u64,
-    fate: Result<Time, (Status, Bytes)>,
+    fate: Result<(i64, Time), (Status, Bytes)>,
 }
 
 impl Side {
@@ -179,6 +179,7 @@ impl Side {
         let topic = match target.topic {
             Topic::Calls => service.calls,
             Topic::Replies => service.replies,
+            _ => return Err(rejected(Code::FailedPrecondition, "the topic is not opened")),
         };
         if target.partition >= topic.partitions {
             return Err(rejected(Code::OutOfRange, "the topic has no such partition"));
@@ -190,9 +191,7 @@ impl Side {
             Err((Status::new(Code::ResourceExhausted, message).with_retryable(false), bytes))
         } else {
             let stored = self.broker.append(topic, target.partition, bytes);
-            let (_, appended) =
-                stored.ok_or_else(|| rejected(Code::Internal, "the partition is not there"))?;
-            Ok(appended)
+            Ok(stored.ok_or_else(|| rejected(Code::Internal, "the partition is not there"))?)
         };
         report.send(Report { token, fate });
         Ok(())
@@ -258,7 +257,10 @@ async fn report(
                 return;
             }
             match fate {
-                Ok(at) => events.delivered(token, Delivery::Stored { appended: Some(at) }),
+                Ok((offset, at)) => {
+                    let (appended, offset) = (Some(at), Some(offset));
+                    events.delivered(token, Delivery::Stored { appended, offset });
+                }
                 Err((status, payload)) => {
                     events.delivered(token, Delivery::Failed { status, payload: &payload });
                 }

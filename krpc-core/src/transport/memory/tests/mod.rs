@@ -151,8 +151,8 @@ fn owned(log: &[Event]) -> Vec<PartitionId> {
 impl ProducerEvents for Fake {
     fn delivered(&self, token: u64, delivery: Delivery<'_>) {
         self.note(match delivery {
-            Delivery::Stored { appended } => {
-                assert!(appended.is_some());
+            Delivery::Stored { appended, offset } => {
+                assert!(appended.is_some() && offset.is_some());
                 Event::Delivered(token)
             }
             Delivery::Failed { status, payload } => {
@@ -240,11 +240,11 @@ fn id(partition: u32) -> PartitionId {
 }
 
 fn calls(partition: u32) -> Target {
-    Target { service: 0, topic: Topic::Calls, partition }
+    Target { service: 0, topic: Topic::Calls, partition, exact: false }
 }
 
 fn replies(partition: u32) -> Target {
-    Target { service: 0, topic: Topic::Replies, partition }
+    Target { service: 0, topic: Topic::Replies, partition, exact: false }
 }
 
 /// Writes a record into a calls partition of "sum".
