@@ -20,6 +20,7 @@ pub mod ids;
 pub mod inbox;
 pub mod key;
 pub mod metadata;
+pub mod murmur2;
 pub mod outbox;
 pub mod policy;
 pub mod server;
