@@ -189,7 +189,7 @@ impl<'a> Packet<'a> {
         while !reader.is_empty() {
             let (kind, _) = frame::split(&mut reader).map_err(cause)?;
             frames += 1;
-            calls += u32::from(kind == FrameKind::REQUEST);
+            calls += u32::from(kind.is_call());
             if frames > MAX_PACKET_CALLS {
                 return Err(DropCause::TooLarge);
             }
@@ -197,8 +197,8 @@ impl<'a> Packet<'a> {
         Ok(Self { header, broadcast, body, calls })
     }
 
-    /// How many request frames there are, sound or not. A call's index in its record is its
-    /// ordinal among them.
+    /// How many request frames there are, with terms or without, sound or not. A call's index in
+    /// its record is its ordinal among them.
     pub const fn calls(&self) -> u32 {
         self.calls
     }
@@ -239,8 +239,8 @@ pub struct FrameError {
 
 impl FrameError {
     /// Whether it is a call, which has an index among the packet's calls all the same.
-    pub fn is_request(&self) -> bool {
-        self.kind == FrameKind::REQUEST
+    pub const fn is_request(&self) -> bool {
+        self.kind.is_call()
     }
 }
 

@@ -25,7 +25,10 @@ use krpc_core::{
     window, wire,
     wire::{
         coding::Reader,
-        frame::{Announce, Cancel, Frame, FrameKind, Outcome, Reply, Request},
+        frame::{
+            Announce, Cancel, Dead, DeadMark, Due, Fate, Frame, FrameKind, MovedFrom, Outcome,
+            Progress, Reply, Request, Terms,
+        },
         packet::{Header, Route, Routes},
     },
 };
@@ -141,7 +144,69 @@ fn reply(outcome: Outcome<'static>) -> Frame<'static> {
     })
 }
 
+fn on_terms(terms: Terms) -> Frame<'static> {
+    Frame::Request(Request { terms: Some(Box::new(terms)), ..request() })
+}
+
+/// What is said of a call beside calling and answering.
+fn goldens_of_terms() -> Vec<Golden> {
+    let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
+    let key = Terms { key: Some((*b"account-7").into()), ..Terms::default() };
+    let one_way = Terms { answer: Some(Routes::new()), ..Terms::default() };
+    let all = Terms {
+        key: Some([0, 0xff].into()),
+        idempotency_key: Some("order-ü".into()),
+        answer: Some([Route::Results(300), Route::Partition(0)].into_iter().collect()),
+        due: Some(Due { due: at(1_700_000_060), look: at(1_700_000_004) }),
+        origin: Some(MovedFrom { caller: CLIENT, call: CallId(300) }),
+        attempt: Some(2),
+    };
+    let progress = |call, metadata| Frame::Progress(Progress { call, metadata });
+    let running = metadata(&[(Progress::STATE, Progress::RUNNING), (Progress::ATTEMPT, "2")]);
+    let progress = vec![
+        progress(CallId(1), Cow::Owned(running)),
+        progress(CallId(2), Cow::Owned(Metadata::new())),
+    ];
+    let mut buried = Vec::new();
+    request().encode(&mut buried).unwrap();
+    let cause = Status::new(Code::Aborted, "its execution ended its server 3 times");
+    let cause = cause.with_retryable(false);
+    let dead = |cause| {
+        Frame::Dead(Dead {
+            call: CallId(1),
+            caller: CLIENT,
+            partition: 11,
+            offset: 70_000,
+            index: 3,
+            attempts: 3,
+            at: at(1_700_000_000),
+            cause,
+            request: buried.clone().leak(),
+        })
+    };
+    let details = cause.clone().with_retryable(true).with_details(Bytes::from_static(b"why"));
+    let mark =
+        |index, fate| Frame::DeadMark(DeadMark { offset: 300, index, fate, at: at(1_700_000_001) });
+    let marks = vec![mark(0, Fate::Replayed), mark(1, Fate::Dropped)];
+    let to_all = |sequence| Header { destination: InstanceId::ANY, ..from_server(sequence) };
+    let from_client = |sequence| Header { reply_to: Routes::new(), ..from_client(sequence) };
+    let golden = |name, header, frames| Golden { name, header, frames };
+    vec![
+        golden("request_with", from_client(3), vec![on_terms(key), on_terms(one_way)]),
+        golden("request_with_full", from_client(4), vec![on_terms(all)]),
+        golden("progress", from_server(3), progress),
+        golden("dead", to_all(4), vec![dead(cause), dead(details)]),
+        golden("dead_mark", from_client(5), marks),
+    ]
+}
+
 fn goldens() -> Vec<Golden> {
+    let mut goldens = goldens_of_calls();
+    goldens.extend(goldens_of_terms());
+    goldens
+}
+
+fn goldens_of_calls() -> Vec<Golden> {
     let full_request = Frame::Request(Request {
         call: CallId(u64::MAX),
         deadline: Some(Time::from_micros(1_700_000_000_000_000)),
@@ -329,6 +394,9 @@ fn the_page_states_every_limit() {
         wire::MAX_MESSAGE_BYTES,
         wire::MAX_DETAILS_BYTES,
         wire::MAX_ANNOUNCED_PARTITIONS,
+        wire::MAX_TERMS,
+        wire::MAX_KEY_BYTES,
+        wire::MAX_IDEMPOTENCY_KEY_BYTES,
         wire::MAX_ROUTES,
         wire::MAX_ROUTE_BYTES,
         wire::MAX_VALUE_DEPTH,

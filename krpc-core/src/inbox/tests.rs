@@ -37,6 +37,11 @@ fn request(call: u64) -> Frame<'static> {
     })
 }
 
+fn on_terms(call: u64) -> Frame<'static> {
+    let Frame::Request(request) = request(call) else { unreachable!() };
+    Frame::Request(Request { terms: Some(Box::default()), ..request })
+}
+
 fn cancel(call: u64) -> Frame<'static> {
     Frame::Cancel(Cancel { call: CallId(call) })
 }
@@ -60,7 +65,7 @@ fn dropped(payload: &[u8]) -> DropCause {
 #[test]
 fn frames_come_out_as_they_went_in() {
     let mut inbox = Inbox::new(ME);
-    let frames = [request(1), cancel(9), request(2)];
+    let frames = [request(1), cancel(9), on_terms(2)];
     for (sequence, destination) in [ME, InstanceId::ANY].into_iter().enumerate() {
         let payload = packet(destination, sequence as u64, &frames);
         let opened = inbox.open(HERE, &payload).unwrap();
@@ -175,16 +180,22 @@ fn a_bad_frame_leaves_its_neighbours_alone() {
     let mut payload = packet(ME, 0, &[request(1)]);
     payload.extend_from_slice(&[FrameKind::REQUEST.0, 2, 1, 0xc0]);
     payload.extend_from_slice(&[FrameKind::CANCEL.0, 1, 1]);
+    payload.extend_from_slice(&[FrameKind::REQUEST_WITH.0, 5, 1, 0, 1, 0x7f, 0]);
     request(3).encode(&mut payload).unwrap();
     let mut inbox = Inbox::new(ME);
     let opened = inbox.open(HERE, &payload).unwrap();
-    assert_eq!(opened.calls(), 3, "an unreadable call is a call");
+    assert_eq!(opened.calls(), 4, "an unreadable call is a call");
     let frames: Vec<_> = opened.frames().collect();
     assert_eq!(frames[0], Ok(request(1)));
     assert!(frames[1].as_ref().is_err_and(FrameError::is_request));
     assert!(frames[2].as_ref().is_err_and(|error| !error.is_request()));
-    assert_eq!(frames[3], Ok(request(3)));
-    assert_eq!(frames.len(), 4);
+    let unknown_term = frames[3].as_ref().unwrap_err();
+    assert_eq!(
+        (unknown_term.error, unknown_term.is_request()),
+        (WireError::UnknownTerm(0x7f), true)
+    );
+    assert_eq!(frames[4], Ok(request(3)));
+    assert_eq!(frames.len(), 5);
 }
 
 #[test]
@@ -213,7 +224,7 @@ proptest! {
     ) {
         let mut inbox = Inbox::new(ME);
         let _ = inbox.open(HERE, &bytes);
-        let mut payload = packet(ME, sequence, &[request(1), cancel(2), request(3)]);
+        let mut payload = packet(ME, sequence, &[request(1), cancel(2), on_terms(3)]);
         payload.extend_from_slice(&bytes);
         for (at, bit) in flips {
             let at = at % payload.len();

@@ -77,8 +77,8 @@ pub enum WireError {
     /// A metadata key is empty or not printable ASCII without spaces.
     #[error("a metadata key is not printable ASCII without spaces")]
     BadMetadataKey,
-    /// Announced partitions do not ascend.
-    #[error("announced partitions do not ascend")]
+    /// Announced partitions or tags of terms do not ascend.
+    #[error("numbers that must ascend do not")]
     NotAscending,
     /// Bytes are left over after the last field.
     #[error("{left} bytes are left over after {what}")]
@@ -88,6 +88,18 @@ pub enum WireError {
         /// How many bytes are left.
         left: usize,
     },
+    /// A text has no characters, and must have some.
+    #[error("the {0} is empty")]
+    NoText(&'static str),
+    /// A call has a term of a tag that this version does not know and must not ignore.
+    #[error("unknown term {0}")]
+    UnknownTerm(u8),
+    /// No route of a call's answer is of a tag that this version knows.
+    #[error("none of the routes of the answer is known")]
+    UnknownRoutes,
+    /// A frame that was kept is no request.
+    #[error("the frame is no request")]
+    NoRequest,
     /// A frame of this kind cannot be written by this version.
     #[error("frames of kind {0:#04x} cannot be written")]
     UnknownKind(u8),
@@ -114,6 +126,10 @@ impl WireError {
             Self::BadMetadataKey => "bad_metadata_key",
             Self::NotAscending => "not_ascending",
             Self::LeftOver { .. } => "left_over",
+            Self::NoText(_) => "no_text",
+            Self::UnknownTerm(_) => "unknown_term",
+            Self::UnknownRoutes => "unknown_routes",
+            Self::NoRequest => "no_request",
             Self::UnknownKind(_) => "unknown_kind",
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! frame = kind(1) length(varint) body
-//! body  = call(varint) flags(1) …        of every kind but ANNOUNCE, which is about no call
+//! body  = call(varint) flags(1) …        of every kind but ANNOUNCE and DEAD_MARK, which are about
+//!                                        no call and begin with the flags
 //! ```
 //! Writing is one pass without temporary buffers: a body's length is computed from its parts
 //! first. Reading borrows; only metadata, a status and announced partitions are copied, each
@@ -20,11 +21,16 @@ use super::{
 use crate::{codec::ValueCodec, ids::CallId, metadata::Metadata};
 
 mod announce;
+mod dead;
+mod progress;
 mod reply;
 mod request;
+mod status;
 mod terms;
 
 pub use announce::Announce;
+pub use dead::{Dead, DeadMark, Fate};
+pub use progress::Progress;
 pub use reply::{Outcome, Reply};
 pub use request::Request;
 pub use terms::{Due, MovedFrom, Terms};
@@ -45,6 +51,12 @@ pub enum Frame<'a> {
     Cancel(Cancel),
     /// A server says which partitions it owns and how busy it is.
     Announce(Announce),
+    /// A server says that a call is at work.
+    Progress(Progress<'a>),
+    /// A server gave a call up.
+    Dead(Dead<'a>),
+    /// A dead letter is done with.
+    DeadMark(DeadMark),
     /// A kind this version does not know: skipped and counted.
     Unknown(FrameKind),
 }
@@ -73,7 +85,7 @@ impl FrameKind {
     pub const CREDIT: Self = Self(0x07);
     /// A client no longer wants the answer: [`Cancel`].
     pub const CANCEL: Self = Self(0x08);
-    /// Reserved: a long handler is still at work.
+    /// A call is at work: [`Progress`].
     pub const PROGRESS: Self = Self(0x09);
     /// Reserved: a part of a value that is larger than a packet.
     pub const CHUNK: Self = Self(0x0a);
@@ -81,6 +93,15 @@ impl FrameKind {
     pub const ANNOUNCE: Self = Self(0x0b);
     /// A client asks, on terms: [`Request`] with [`Terms`].
     pub const REQUEST_WITH: Self = Self(0x0c);
+    /// A call that was given up: [`Dead`].
+    pub const DEAD: Self = Self(0x0d);
+    /// What became of a dead letter: [`DeadMark`].
+    pub const DEAD_MARK: Self = Self(0x0e);
+
+    /// Whether it is a call, with or without terms: those have an index in their record.
+    pub const fn is_call(self) -> bool {
+        matches!(self, Self::REQUEST | Self::REQUEST_WITH)
+    }
 
     /// The kind's name, for those that this version knows or reserves.
     pub const fn name(self) -> Option<&'static str> {
@@ -97,6 +118,8 @@ impl FrameKind {
             Self::CHUNK => "CHUNK",
             Self::ANNOUNCE => "ANNOUNCE",
             Self::REQUEST_WITH => "REQUEST_WITH",
+            Self::DEAD => "DEAD",
+            Self::DEAD_MARK => "DEAD_MARK",
             _ => return None,
         })
     }
@@ -117,7 +140,7 @@ mod flag {
     pub(super) const CODEC: u8 = 0b0000_0011;
     /// Request: an absolute deadline follows the budget.
     pub(super) const DEADLINE: u8 = 0b0000_0100;
-    /// Status reply: calling again may succeed.
+    /// Status reply, dead letter: calling again may succeed.
     pub(super) const RETRYABLE: u8 = 0b0000_0100;
     /// Metadata precedes the value.
     pub(super) const METADATA: u8 = 0b0000_1000;
@@ -186,6 +209,9 @@ impl<'a> Frame<'a> {
             Self::Reply(reply) => reply.encode(out),
             Self::Cancel(cancel) => cancel.encode(out),
             Self::Announce(announce) => announce.encode(out),
+            Self::Progress(progress) => progress.encode(out),
+            Self::Dead(dead) => dead.encode(out),
+            Self::DeadMark(mark) => mark.encode(out),
             Self::Unknown(kind) => Err(WireError::UnknownKind(kind.0)),
         }
     }
@@ -203,12 +229,17 @@ impl<'a> Frame<'a> {
     pub(crate) fn decode_body(kind: FrameKind, body: &'a [u8]) -> Result<Self, WireError> {
         let reader = &mut Reader::new(body);
         let frame = match kind {
-            FrameKind::REQUEST => Self::Request(Request::decode(reader)?),
+            FrameKind::REQUEST | FrameKind::REQUEST_WITH => {
+                Self::Request(Request::decode(kind, reader)?)
+            }
             FrameKind::REPLY_OK | FrameKind::REPLY_APP | FrameKind::REPLY_STATUS => {
                 Self::Reply(Reply::decode(kind, reader)?)
             }
             FrameKind::CANCEL => Self::Cancel(Cancel::decode(reader)?),
             FrameKind::ANNOUNCE => Self::Announce(Announce::decode(reader)?),
+            FrameKind::PROGRESS => Self::Progress(Progress::decode(reader)?),
+            FrameKind::DEAD => Self::Dead(Dead::decode(reader)?),
+            FrameKind::DEAD_MARK => Self::DeadMark(DeadMark::decode(reader)?),
             _ => return Ok(Self::Unknown(kind)),
         };
         reader.end("frame")?;

@@ -57,8 +57,21 @@ pub const MAX_ROUTES: usize = 8;
 /// Bytes of one reply route's body.
 pub const MAX_ROUTE_BYTES: usize = 255;
 
-/// The most bytes a request frame needs beside its path, metadata and value.
+/// Terms in one call: six are defined.
+pub const MAX_TERMS: usize = 8;
+
+/// Bytes of a call's key: names and numbers, not documents.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Bytes of an idempotency key: a few UUIDs.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
+
+/// The most bytes a request frame needs beside its terms, path, metadata and value.
 pub const REQUEST_OVERHEAD: usize = 96;
+
+/// The bytes of a packet that a call which may be moved or buried leaves free: for another header,
+/// an origin, the head of a dead letter and why it died.
+pub const QUEUED_OVERHEAD: usize = 2 * 1024;
 
 /// Characters of a commit's metadata: the broker's default `offset.metadata.max.bytes`, which
 /// counts characters. Base64 keeps the text ASCII, so bytes are the same number.

@@ -17,7 +17,7 @@ use krpc_core::{
     ids::{CallId, InstanceId},
     status::{Code, Status},
     time::micros,
-    wire::frame::{Frame, FrameKind},
+    wire::frame::Frame,
 };
 
 use self::{
@@ -332,7 +332,7 @@ impl Check {
     /// The calls of a packet, `None` for those that nobody made or can read.
     fn requests_in(&self, payload: &[u8]) -> Vec<Option<usize>> {
         let Some((header, parts)) = packets::open(payload) else { return Vec::new() };
-        let requests = parts.into_iter().filter(|part| part.kind == FrameKind::REQUEST);
+        let requests = parts.into_iter().filter(|part| part.kind.is_call());
         let call = |part: packets::Part<'_>| match part.frame? {
             Frame::Request(request) => self.ids.get(&(header.sender, request.call)).copied(),
             _ => None,

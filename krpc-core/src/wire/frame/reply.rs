@@ -3,26 +3,22 @@
 //! ```text
 //! call(varint) flags(1) server-elapsed-µs(varint) flight-request-µs(varint) [metadata]
 //!   of a value or an application error: value(rest)
-//!   of a status: code(1) message-length(varint) message details-length(varint) details
+//!   of a status: as [`super::status`] has it
 //! ```
 
 use std::{borrow::Cow, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
     FrameKind, begin, codec, flag, flags, metadata, metadata_flag, metadata_len, put_metadata,
+    status,
 };
 use crate::{
     codec::ValueCodec,
     ids::CallId,
     metadata::Metadata,
-    status::{Code, Status},
+    status::Status,
     time::micros,
-    wire::{
-        MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES,
-        coding::{Reader, WireError, prefixed_len, put_prefixed, put_varint, varint_len},
-    },
+    wire::coding::{Reader, WireError, put_varint, varint_len},
 };
 
 /// The answer to a call.
@@ -83,10 +79,7 @@ impl<'a> Reply<'a> {
             Outcome::Ok { codec, value } => (FrameKind::REPLY_OK, codec.as_u8(), value.len()),
             Outcome::App { codec, value } => (FrameKind::REPLY_APP, codec.as_u8(), value.len()),
             Outcome::Status(status) => {
-                let flags = if status.is_retryable() { flag::RETRYABLE } else { 0 };
-                let message = prefixed_len(message_to_send(status).len());
-                let details = prefixed_len(details_to_send(status).len());
-                (FrameKind::REPLY_STATUS, flags, 1 + message + details)
+                (FrameKind::REPLY_STATUS, status::flags(status), status::len(status))
             }
         };
         let body = varint_len(self.call.0)
@@ -104,11 +97,7 @@ impl<'a> Reply<'a> {
         put_metadata(out, &self.metadata);
         match &self.outcome {
             Outcome::Ok { value, .. } | Outcome::App { value, .. } => out.extend_from_slice(value),
-            Outcome::Status(status) => {
-                out.push(status.code().as_u8());
-                put_prefixed(out, message_to_send(status).as_bytes());
-                put_prefixed(out, details_to_send(status));
-            }
+            Outcome::Status(status) => status::put(out, status),
         }
         debug_assert_eq!(out.len() - start, body, "the length was computed for other fields");
         Ok(())
@@ -124,32 +113,8 @@ impl<'a> Reply<'a> {
         let outcome = match kind {
             FrameKind::REPLY_OK => Outcome::Ok { codec: codec(flags)?, value: reader.rest() },
             FrameKind::REPLY_APP => Outcome::App { codec: codec(flags)?, value: reader.rest() },
-            _ => {
-                let code = Code::from_u8(reader.u8()?);
-                let message = reader.str("status message", MAX_MESSAGE_BYTES)?;
-                let details = reader.prefixed("status details", MAX_DETAILS_BYTES)?;
-                let status = Status::new(code, message)
-                    .with_retryable(flags & flag::RETRYABLE != 0)
-                    .with_details(Bytes::copy_from_slice(details));
-                Outcome::Status(status)
-            }
+            _ => Outcome::Status(status::read(reader, flags)?),
         };
         Ok(Self { call, server_elapsed, flight_request, metadata, outcome })
     }
-}
-
-/// The status' message, cut to its limit at a character's boundary.
-fn message_to_send(status: &Status) -> &str {
-    let message = status.message();
-    let mut end = message.len().min(MAX_MESSAGE_BYTES);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    &message[..end]
-}
-
-/// The status' details, or nothing if they are too long: half of them would mislead programs.
-fn details_to_send(status: &Status) -> &[u8] {
-    let details = status.details();
-    if details.len() > MAX_DETAILS_BYTES { &[] } else { details }
 }

@@ -1,14 +1,16 @@
 //! Requests.
 //!
 //! ```text
-//! call(varint) flags(1) path-length(varint) path budget-µs(varint) [deadline-µs(8)]
+//! call(varint) flags(1) [terms] path-length(varint) path budget-µs(varint) [deadline-µs(8)]
 //! fingerprint(4) [metadata] value(rest)
 //! ```
+//! With terms it is of a kind of its own, REQUEST_WITH: a server that does not know that kind skips
+//! it, rather than execute the call without keeping to them.
 
 use std::{borrow::Cow, time::Duration};
 
 use super::{
-    FrameKind, Terms, begin, codec, flag, flags, metadata, metadata_flag, metadata_len,
+    Frame, FrameKind, Terms, begin, codec, flag, flags, metadata, metadata_flag, metadata_len,
     put_metadata,
 };
 use crate::{
@@ -51,29 +53,37 @@ impl<'a> Request<'a> {
     /// Appends the frame. Times travel in whole microseconds.
     ///
     /// # Errors
-    /// The path or the frame passes its limit; `out` is as before.
+    /// The path, a term or the frame passes its limit; `out` is as before.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         if self.path.len() > MAX_PATH_BYTES {
             let (len, max) = (self.path.len(), MAX_PATH_BYTES);
             return Err(WireError::TooLarge { what: "path", len, max });
         }
-        if self.terms.is_some() {
-            return Err(WireError::UnknownKind(FrameKind::REQUEST_WITH.0));
-        }
+        let (kind, terms) = match &self.terms {
+            None => (FrameKind::REQUEST, 0),
+            Some(terms) => {
+                terms.check()?;
+                (FrameKind::REQUEST_WITH, terms.encoded_len())
+            }
+        };
         let budget = micros(self.budget);
         let body = varint_len(self.call.0)
             + 1
+            + terms
             + prefixed_len(self.path.len())
             + varint_len(budget)
             + self.deadline.map_or(0, |_| 8)
             + 4
             + metadata_len(&self.metadata)
             + self.value.len();
-        begin(out, FrameKind::REQUEST, body)?;
+        begin(out, kind, body)?;
         let start = out.len();
         let deadline = self.deadline.map_or(0, |_| flag::DEADLINE);
         put_varint(out, self.call.0);
         out.push(self.codec.as_u8() | deadline | metadata_flag(&self.metadata));
+        if let Some(terms) = &self.terms {
+            terms.encode(out);
+        }
         put_prefixed(out, self.path.as_bytes());
         put_varint(out, budget);
         if let Some(deadline) = self.deadline {
@@ -86,10 +96,28 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, WireError> {
+    /// Reads a request that was kept as a whole frame.
+    ///
+    /// # Errors
+    /// The bytes are not one whole request.
+    pub fn from_frame(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let frame = Frame::decode(&mut reader)?;
+        reader.end("request")?;
+        match frame {
+            Frame::Request(request) => Ok(request),
+            _ => Err(WireError::NoRequest),
+        }
+    }
+
+    pub(super) fn decode(kind: FrameKind, reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let call = CallId(reader.varint()?);
         let known = flag::CODEC | flag::DEADLINE | flag::METADATA | flag::HINTS;
         let flags = flags(reader, known)?;
+        let terms = match kind {
+            FrameKind::REQUEST_WITH => Some(Box::new(Terms::decode(reader)?)),
+            _ => None,
+        };
         let path = reader.str("path", MAX_PATH_BYTES)?;
         let budget = Duration::from_micros(reader.varint()?);
         let deadline = match flags & flag::DEADLINE {
@@ -99,7 +127,6 @@ impl<'a> Request<'a> {
         let fingerprint = reader.u32()?;
         let metadata = metadata(reader, flags)?;
         let (codec, value) = (codec(flags)?, reader.rest());
-        let terms = None;
         Ok(Self { call, terms, path, budget, deadline, fingerprint, codec, metadata, value })
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use super::*;
+use super::{terms::tests::any_terms, *};
 use crate::{
+    ids::InstanceId,
     status::{Code, Status},
     time::Time,
     wire::{
@@ -70,7 +71,7 @@ fn kinds_are_named_whether_known_or_not() {
     assert_eq!(format!("{:?}", FrameKind::REPLY_STATUS), "REPLY_STATUS");
     assert_eq!(format!("{:?}", FrameKind(0x2a)), "FrameKind(0x2a)");
     let known = (0..=u8::MAX).filter(|kind| FrameKind(*kind).name().is_some());
-    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0c).collect::<Vec<_>>());
+    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0e).collect::<Vec<_>>());
 }
 
 #[test]
@@ -252,15 +253,15 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
     let parts = (
         (any::<u64>(), 0..64_u32, "\\PC{0,20}", any_micros(), any_micros()),
         (any::<Option<u64>>(), any::<u32>(), any_codec(), any_metadata(), value),
-        (any_status(), partitions, any::<[u32; 3]>()),
+        (any_status(), partitions, any::<[u32; 3]>(), any_terms(), 0..=i64::MAX),
     );
     TestRunner::new(ProptestConfig::with_cases(cases))
         .run(&parts, |((call, shift, path, budget, flight), more, last)| {
             let (deadline, fingerprint, codec, metadata, value) = more;
-            let (status, partitions, [running, queued, limit]) = last;
+            let (status, partitions, [running, queued, limit], terms, offset) = last;
             let (call, deadline) = (CallId(call >> shift), deadline.map(Time::from_micros));
             let (metadata, value) = (Cow::Borrowed(&metadata), &value[..]);
-            check(Frame::Request(Request {
+            let request = Request {
                 call,
                 terms: None,
                 path: &path,
@@ -270,7 +271,25 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
                 codec,
                 metadata: metadata.clone(),
                 value,
+            };
+            check(Frame::Request(request.clone()))?;
+            let terms = Some(Box::new(terms));
+            check(Frame::Request(Request { terms, ..request }))?;
+            check(Frame::Progress(Progress { call, metadata: metadata.clone() }))?;
+            let (at, index) = (Time::from_micros(call.0), queued);
+            check(Frame::Dead(Dead {
+                call,
+                caller: InstanceId::from_bytes([9; 16]),
+                partition: running,
+                offset,
+                index,
+                attempts: limit,
+                at,
+                cause: status.clone(),
+                request: value,
             }))?;
+            let fate = if offset % 2 == 0 { Fate::Dropped } else { Fate::Replayed };
+            check(Frame::DeadMark(DeadMark { offset, index, fate, at }))?;
             let (ok, app) = (Outcome::Ok { codec, value }, Outcome::App { codec, value });
             for outcome in [ok, app, Outcome::Status(status)] {
                 let (server_elapsed, flight_request) = (budget, flight);
@@ -324,13 +343,18 @@ fn flipped_bits_are_read_or_refused_and_never_read_beyond_limits() {
 /// Nothing that was read takes more memory than bytes that were sent, or than its limit.
 fn check_bounds(frame: &Frame<'_>, sent: usize) {
     match frame {
-        Frame::Request(request) => assert!(request.metadata.bytes() <= sent),
+        Frame::Request(request) => {
+            let terms = request.terms.as_ref().map_or(0, |terms| terms.encoded_len());
+            assert!(request.metadata.bytes() + terms <= sent);
+        }
+        Frame::Progress(progress) => assert!(progress.metadata.bytes() <= sent),
+        Frame::Dead(dead) => assert!(dead.cause.details().len() <= sent),
         Frame::Reply(reply) => assert!(reply.metadata.bytes() <= sent),
         Frame::Announce(announce) => {
             let reserved = announce.partitions.capacity();
             assert!(reserved <= sent.min(MAX_ANNOUNCED_PARTITIONS), "{reserved} for {sent}");
         }
-        Frame::Cancel(_) | Frame::Unknown(_) => {}
+        Frame::Cancel(_) | Frame::DeadMark(_) | Frame::Unknown(_) => {}
     }
 }
 

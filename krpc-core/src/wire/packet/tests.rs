@@ -64,8 +64,9 @@ fn unknown_routes_are_skipped_and_known_ones_are_exact() {
     let count = out.pop();
     assert_eq!(count, Some(0));
     let before = out.clone();
-    out.extend_from_slice(&[3, 0x7f, 2, 9, 9, TAG_PARTITION, 1, 4, 0x60, 0]);
-    assert_eq!(decode(&out).unwrap().reply_to[..], [Route::Partition(4)]);
+    out.extend_from_slice(&[4, 0x7f, 2, 9, 9, TAG_PARTITION, 1, 4, 0x60, 0, TAG_RESULTS, 1, 5]);
+    let known = [Route::Partition(4), Route::Results(5)];
+    assert_eq!(decode(&out).unwrap().reply_to[..], known);
 
     let routes = |tail: &[u8]| decode(&[&before, tail].concat());
     let left = routes(&[1, TAG_PARTITION, 2, 4, 0]);
@@ -88,7 +89,10 @@ fn the_longest_header_is_as_long_as_said_and_the_best_routes_stay() {
 }
 
 fn any_header() -> impl Strategy<Value = Header> {
-    let routes = prop::collection::vec(any::<u32>().prop_map(Route::Partition), 0..=MAX_ROUTES);
+    let (reply, result) = (Route::Partition as fn(u32) -> Route, Route::Results as fn(_) -> _);
+    let route = (prop_oneof![Just(reply), Just(result)], any::<u32>());
+    let route = route.prop_map(|(route, partition)| route(partition));
+    let routes = prop::collection::vec(route, 0..=MAX_ROUTES);
     (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<u64>(), routes)
         .prop_filter("a sender", |(sender, ..)| *sender != [0; 16])
         .prop_map(|(sender, destination, sequence, reply_to)| Header {
