@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod context;
+pub mod dead;
 pub mod deadline;
 pub mod error;
 mod hello;
