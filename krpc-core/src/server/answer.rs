@@ -44,6 +44,13 @@ impl<K: Clone> ServerMachine<K> {
         self.reply(origin, Outcome::Status(status), &Metadata::new(), now);
     }
 
+    /// Answers a call that has a term which this server cannot keep to.
+    pub(super) fn refuse(&mut self, origin: &Origin, term: &str, now: Time) {
+        let message = format!("this server does not know the term `{term}` of calls; not executed");
+        let status = Status::new(Code::Unimplemented, message);
+        self.reply(origin, Outcome::Status(status), &Metadata::new(), now);
+    }
+
     /// Puts a call's outcome on its way back.
     pub(super) fn reply(
         &mut self,

@@ -71,6 +71,22 @@ pub struct Call {
     pub terms: Option<Box<Terms>>,
 }
 
+impl Call {
+    /// A term that this server cannot keep to yet: the call is refused rather than executed.
+    pub(super) fn unkept_term(&self) -> Option<&'static str> {
+        let Terms { key, idempotency_key, answer, due, origin, attempt } = self.terms.as_deref()?;
+        let unkept = [
+            (key.is_some(), "key"),
+            (idempotency_key.is_some(), "idempotency key"),
+            (answer.is_some(), "answer"),
+            (due.is_some(), "due"),
+            (origin.is_some(), "origin"),
+            (attempt.is_some(), "attempt"),
+        ];
+        unkept.into_iter().find_map(|(is_there, term)| is_there.then_some(term))
+    }
+}
+
 /// A record that calls are taken from: what is the same for all of them.
 #[derive(Debug)]
 pub(super) struct Arrival<'a> {

@@ -271,6 +271,10 @@ impl<K: Clone> ServerMachine<K> {
             self.expire(&origin, now);
             return;
         }
+        if let Some(term) = call.unkept_term() {
+            self.refuse(&origin, term, now);
+            return;
+        }
         self.enter(call);
     }
 

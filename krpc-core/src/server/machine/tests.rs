@@ -14,7 +14,7 @@ use crate::{
     wire::{
         MAX_PACKET_BYTES,
         coding::put_varint,
-        frame::{Announce, Cancel, FrameKind, Reply, Request},
+        frame::{Announce, Cancel, FrameKind, Reply, Request, Terms},
         packet::Header,
     },
 };
@@ -52,6 +52,11 @@ fn request(call: u64) -> Frame<'static> {
         metadata: Cow::Owned(Metadata::new()),
         value: b"[1,2]",
     })
+}
+
+fn on_terms(call: u64, terms: Terms) -> Frame<'static> {
+    let Frame::Request(request) = request(call) else { unreachable!() };
+    Frame::Request(Request { terms: Some(Box::new(terms)), ..request })
 }
 
 fn cancel(call: u64) -> Frame<'static> {
@@ -333,6 +338,25 @@ fn a_malformed_request_is_finished_in_its_place() {
     finish(&mut machine, dispatch.place);
     assert_eq!(deliver(&mut machine), [(CallId(2), None)]);
     assert_eq!((machine.unfinished(), commits(&mut machine)), (0, vec![1]));
+}
+
+#[test]
+fn a_term_that_is_not_kept_is_refused_and_its_call_not_executed() {
+    let mut machine = owner(8);
+    let idempotency_key = Some("order".into());
+    let frames = [
+        on_terms(1, Terms { attempt: Some(2), ..Terms::default() }),
+        on_terms(2, Terms { idempotency_key, ..Terms::default() }),
+        on_terms(3, Terms::default()),
+    ];
+    machine.handle_record(&record(HERE, 0, &frames), NOW);
+    let place = run(&mut machine).unwrap();
+    assert_eq!(run(&mut machine), None);
+    finish(&mut machine, place);
+    let refused = Some(Code::Unimplemented);
+    let answered = [(CallId(1), refused), (CallId(2), refused), (CallId(3), None)];
+    assert_eq!(deliver(&mut machine), answered);
+    assert_eq!(commits(&mut machine), [1]);
 }
 
 #[test]
