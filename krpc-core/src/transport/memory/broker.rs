@@ -20,7 +20,7 @@ use crate::{
     error::SetupError,
     ids::PartitionId,
     time::Time,
-    transport::{CommitPoint, Record, Topic, TransportConfig},
+    transport::{self, CommitPoint, Record, Topic, TransportConfig},
 };
 
 /// Partitions of a topic that is created here: above it, a typing error is more likely.
@@ -51,7 +51,7 @@ struct TopicState {
 }
 
 /// A topic, as found or created.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TopicRef {
     index: usize,
     /// How many partitions it has.
@@ -158,30 +158,67 @@ impl Broker {
         })
     }
 
-    /// Lets a client read a partition from its end as it is now; `id` is its name for it.
-    pub(super) fn follow(&self, side: u64, topic: TopicRef, id: PartitionId, wake: Arc<Notify>) {
+    /// Lets a side read a partition from an offset on, or from its end as it is now; `id` is its
+    /// name for it.
+    pub(super) fn follow(
+        &self,
+        side: u64,
+        topic: TopicRef,
+        id: PartitionId,
+        from: Option<i64>,
+        wake: Arc<Notify>,
+    ) {
         if let Some(log) = self.state.lock().log(topic.index, id.partition) {
-            log.follow(side, id, wake);
+            log.follow(side, id, from, wake);
         }
     }
 
-    /// Ends all reading of a client.
-    pub(super) fn unfollow(&self, side: u64) {
+    /// Ends what [`Self::follow`] began.
+    pub(super) fn unfollow(&self, side: u64, topic: TopicRef, id: PartitionId) {
+        if let Some(log) = self.state.lock().log(topic.index, id.partition) {
+            log.unfollow(side, id);
+        }
+    }
+
+    /// The offsets of a partition's oldest record and of the next; `None` if it is not there.
+    pub(super) fn bounds(&self, topic: TopicRef, partition: u32) -> Option<(i64, i64)> {
+        self.state.lock().log(topic.index, partition).map(|log| log.bounds())
+    }
+
+    /// How far a group is in a partition; `None` if there is no such partition.
+    pub(super) fn committed(
+        &self,
+        topic: TopicRef,
+        group: &str,
+        partition: u32,
+    ) -> Option<transport::Committed> {
+        let state = self.state.lock();
+        let TopicState { logs, groups, .. } = state.topics.get(topic.index)?;
+        let partition = usize::try_from(partition).ok()?;
+        let end = logs.get(partition)?.end();
+        let group = groups.iter().find(|known| known.name() == group);
+        let committed = group.and_then(|group| group.committed(partition).clone());
+        let (offset, metadata) = committed.map_or((None, String::new()), |(o, m)| (Some(o), m));
+        Some(transport::Committed { offset, metadata, end })
+    }
+
+    /// Ends all reading by hand of a side.
+    pub(super) fn unfollow_all(&self, side: u64) {
         let mut state = self.state.lock();
         let logs = state.topics.iter_mut().flat_map(|topic| &mut topic.logs);
-        logs.for_each(|log| log.unfollow(side));
+        logs.for_each(|log| log.unfollow_all(side));
     }
 
     /// New records of these followed partitions, at most [`BATCH_RECORDS`].
     pub(super) fn read_along(
         &self,
         side: u64,
-        followed: impl Iterator<Item = (TopicRef, u32)>,
+        followed: impl Iterator<Item = (TopicRef, PartitionId)>,
         out: &mut Vec<Record>,
     ) {
         let mut state = self.state.lock();
-        for (topic, partition) in followed {
-            if let Some(log) = state.log(topic.index, partition) {
+        for (topic, id) in followed {
+            if let Some(log) = state.log(topic.index, id.partition) {
                 log.read_along(side, BATCH_RECORDS, out);
             }
         }

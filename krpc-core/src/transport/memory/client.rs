@@ -1,5 +1,5 @@
 //! Driver: a client's side of the in-process broker: one task reads one reply partition of each
-//! opened service.
+//! opened service, and what is followed.
 //!
 //! from: the partitions' logs
 //! to: [`ClientEvents::arrived`]
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::{Lease, side::Side};
 use crate::{
     error::SetupError,
+    status::Status,
     transport::{
-        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topics, Topology,
-        TransportConfig,
+        BoxFuture, ClientEvents, ClientTransport, Committed, Producer, Rejected, Target, Topic,
+        Topics, Topology, TransportConfig,
     },
 };
 
@@ -32,33 +33,9 @@ impl MemoryClient {
         events: Arc<dyn ClientEvents>,
     ) -> Result<Self, SetupError> {
         let side = Arc::new(Side::new(broker, config, events.clone())?);
-        side.spawn(read(side.clone(), events));
+        let reader = side.clone();
+        side.spawn(async move { reader.read_along(|record| events.arrived(record)).await });
         Ok(Self { side })
-    }
-}
-
-/// Hands over what arrives, until the side ends.
-async fn read(side: Arc<Side>, events: Arc<dyn ClientEvents>) {
-    let (mut records, mut followed) = (Vec::new(), Vec::new());
-    let mut turn = 0_usize;
-    loop {
-        side.followed(&mut followed);
-        // A busy partition must not starve the rest.
-        let first = turn % followed.len().max(1);
-        followed.rotate_left(first);
-        side.broker.read_along(side.id, followed.drain(..), &mut records);
-        if records.is_empty() {
-            side.wake.notified().await;
-            continue;
-        }
-        for record in records.drain(..) {
-            if side.is_gone() {
-                return;
-            }
-            events.arrived(record);
-        }
-        turn = turn.wrapping_add(1);
-        tokio::task::yield_now().await;
     }
 }
 
@@ -68,7 +45,34 @@ impl Producer for MemoryClient {
     }
 }
 
-impl Topics for MemoryClient {}
+impl Topics for MemoryClient {
+    fn open_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
+        Box::pin(async move { self.side.open_topic(service, topic) })
+    }
+
+    fn bounds(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+    ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
+        Box::pin(async move { self.side.bounds(service, topic, partition) })
+    }
+
+    fn follow(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(async move { self.side.follow(service, topic, partition, from) })
+    }
+
+    fn unfollow(&self, service: u16, topic: Topic, partition: u32) {
+        self.side.unfollow(service, topic, partition);
+    }
+}
 
 impl ClientTransport for MemoryClient {
     fn open<'a>(
@@ -83,10 +87,14 @@ impl ClientTransport for MemoryClient {
         })
     }
 
+    fn committed(&self, service: u16, partition: u32) -> BoxFuture<'_, Result<Committed, Status>> {
+        Box::pin(async move { self.side.committed(service, partition) })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.side.close().await;
-            self.side.broker.unfollow(self.side.id);
+            self.side.broker.unfollow_all(self.side.id);
         })
     }
 }
@@ -94,6 +102,6 @@ impl ClientTransport for MemoryClient {
 impl Drop for MemoryClient {
     fn drop(&mut self) {
         self.side.abandon();
-        self.side.broker.unfollow(self.side.id);
+        self.side.broker.unfollow_all(self.side.id);
     }
 }

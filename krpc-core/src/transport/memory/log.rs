@@ -34,7 +34,7 @@ pub(super) struct Log {
     readers: Vec<Reader>,
 }
 
-/// A client that reads this partition without a group.
+/// A side that reads this partition without a group.
 #[derive(Debug)]
 struct Reader {
     side: u64,
@@ -99,24 +99,44 @@ impl Log {
         *next = offset;
     }
 
-    /// Lets a client read along from the end as it is now; `partition` is its name for this log.
-    pub(super) fn follow(&mut self, side: u64, partition: PartitionId, wake: Arc<Notify>) {
-        let next = self.end();
+    /// The offsets of the oldest record and of the one that comes next.
+    pub(super) fn bounds(&self) -> (i64, i64) {
+        (self.start, self.end())
+    }
+
+    /// Lets a side read along from an offset on, or from the end as it is now; `partition` is its
+    /// name for this log. Whoever reads along already goes on from there.
+    pub(super) fn follow(
+        &mut self,
+        side: u64,
+        partition: PartitionId,
+        from: Option<i64>,
+        wake: Arc<Notify>,
+    ) {
+        self.unfollow(side, partition);
+        let next = from.unwrap_or_else(|| self.end()).clamp(self.start, self.end());
         self.readers.push(Reader { side, partition, next, wake });
     }
 
     /// Ends what [`Self::follow`] began.
-    pub(super) fn unfollow(&mut self, side: u64) {
+    pub(super) fn unfollow(&mut self, side: u64, partition: PartitionId) {
+        self.readers.retain(|reader| (reader.side, reader.partition) != (side, partition));
+    }
+
+    /// Ends all reading of a side.
+    pub(super) fn unfollow_all(&mut self, side: u64) {
         self.readers.retain(|reader| reader.side != side);
     }
 
-    /// What a following client has not read yet, as [`Self::read`] has it.
+    /// What a following side has not read yet, as [`Self::read`] has it.
     pub(super) fn read_along(&mut self, side: u64, limit: usize, out: &mut Vec<Record>) {
         let mut readers = std::mem::take(&mut self.readers);
         for reader in readers.iter_mut().filter(|reader| reader.side == side) {
             self.read(reader.partition, &mut reader.next, limit, out);
         }
-        if let Some(consumed) = readers.iter().map(|reader| reader.next).min() {
+        // What was read of a lazy topic may be asked for again.
+        let slowest = readers.iter().map(|reader| reader.next).min();
+        if let Some(consumed) = slowest.filter(|_| !self.topic.is_lazy()) {
             self.forget(consumed);
         }
         self.readers = readers;
@@ -202,13 +222,13 @@ mod tests {
     fn the_slowest_reader_decides_what_is_consumed() {
         let mut log = Log::new(Topic::Calls);
         let wake = Arc::new(Notify::new());
-        log.follow(1, HERE, wake.clone());
-        log.follow(2, HERE, wake);
+        log.follow(1, HERE, None, wake.clone());
+        log.follow(2, HERE, None, wake);
         megabytes(&mut log, 8);
         let mut out = Vec::new();
         log.read_along(1, 256, &mut out);
         assert_eq!((out.len(), log.start), (8, 0));
-        log.unfollow(2);
+        log.unfollow(2, HERE);
         log.read_along(1, 256, &mut out);
         assert_eq!(log.start, 8);
     }

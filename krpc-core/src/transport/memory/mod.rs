@@ -8,7 +8,8 @@
 //!   somebody uses it *or it holds records*: calls queued by a client that is gone still wait for
 //!   a server that comes later. A [`MemoryEndpoint::private`] one ends with its last side.
 //! - **Topics** are created by whichever side opens them first, with its configuration, and
-//!   adopted by everybody else. Retention times and replication mean nothing here.
+//!   adopted by everybody else. Retention times and replication mean nothing here; what is to be
+//!   read again later ([`Topic::is_lazy`]) stays as long as its partition has room for it.
 //! - **Memory.** A partition holds at most 64 MiB; beyond, its oldest records are dropped and
 //!   counted ([`MemoryEndpoint::dropped`]), even if nobody has read them. Of calls that every
 //!   group has committed, and of replies that every client has read, it keeps at most 1 MiB.
@@ -43,6 +44,7 @@ use crate::error::SetupError;
 mod assign;
 mod broker;
 mod client;
+mod follow;
 mod group;
 mod log;
 mod server;

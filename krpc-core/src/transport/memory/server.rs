@@ -5,7 +5,7 @@
 //! to: [`ServerEvents`]
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Once, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -21,9 +21,10 @@ use super::{
 use crate::{
     error::SetupError,
     ids::PartitionId,
+    status::Status,
     transport::{
-        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topics,
-        Topology, TransportConfig,
+        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topic,
+        Topics, Topology, TransportConfig,
     },
 };
 
@@ -39,6 +40,8 @@ struct Shared {
     side: Side,
     events: Arc<dyn ServerEvents>,
     places: OnceLock<Vec<Membership>>,
+    /// Whether the task runs that reads what is followed.
+    along: Once,
     leaving: AtomicBool,
     /// Told when the last partition is released while leaving.
     left: Notify,
@@ -74,6 +77,7 @@ impl MemoryServer {
             side: Side::new(broker, config, events.clone())?,
             events,
             places: OnceLock::new(),
+            along: Once::new(),
             leaving: AtomicBool::new(false),
             left: Notify::new(),
             uncommitted: Mutex::default(),
@@ -198,7 +202,44 @@ impl Producer for MemoryServer {
     }
 }
 
-impl Topics for MemoryServer {}
+impl Topics for MemoryServer {
+    fn open_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
+        Box::pin(async move { self.shared.side.open_topic(service, topic) })
+    }
+
+    fn bounds(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+    ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
+        Box::pin(async move { self.shared.side.bounds(service, topic, partition) })
+    }
+
+    fn follow(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            shared.side.follow(service, topic, partition, from)?;
+            shared.along.call_once(|| {
+                let reader = shared.clone();
+                shared.side.spawn(async move {
+                    reader.side.read_along(|record| reader.events.arrived(record)).await;
+                });
+            });
+            Ok(())
+        })
+    }
+
+    fn unfollow(&self, service: u16, topic: Topic, partition: u32) {
+        self.shared.side.unfollow(service, topic, partition);
+    }
+}
 
 impl ServerTransport for MemoryServer {
     fn open<'a>(
@@ -255,7 +296,9 @@ impl ServerTransport for MemoryServer {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.shared.side.close().await;
+            let side = &self.shared.side;
+            side.close().await;
+            side.broker.unfollow_all(side.id);
             self.shared.crash();
         })
     }
@@ -263,7 +306,9 @@ impl ServerTransport for MemoryServer {
 
 impl Drop for MemoryServer {
     fn drop(&mut self) {
-        self.shared.side.abandon();
+        let side = &self.shared.side;
+        side.abandon();
+        side.broker.unfollow_all(side.id);
         self.shared.crash();
     }
 }

@@ -21,7 +21,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Lease, broker::TopicRef};
+use super::{
+    Lease,
+    broker::TopicRef,
+    follow::{no_partition, not_opened},
+};
 use crate::{
     error::SetupError,
     ids::PartitionId,
@@ -42,11 +46,22 @@ pub(super) struct Service {
     pub(super) name: String,
     pub(super) calls: TopicRef,
     pub(super) replies: TopicRef,
+    /// Topics that were asked for later.
+    pub(super) lazy: Vec<(Topic, TopicRef)>,
     /// The reply partition that is read, on a client's side.
     pub(super) reply_partition: Option<u32>,
 }
 
 impl Service {
+    /// One of its topics, if it is opened.
+    pub(super) fn topic(&self, topic: Topic) -> Option<TopicRef> {
+        match topic {
+            Topic::Calls => Some(self.calls),
+            Topic::Replies => Some(self.replies),
+            _ => self.lazy.iter().find(|(known, _)| *known == topic).map(|(_, topic)| *topic),
+        }
+    }
+
     /// The topics' sizes.
     pub(super) fn topology(&self) -> Topology {
         Topology {
@@ -63,9 +78,13 @@ pub(super) struct Side {
     pub(super) config: TransportConfig,
     /// Its number within the broker.
     pub(super) id: u64,
-    /// Tells its task that there is something to fetch.
+    /// Tells a server's task that its groups have something to fetch.
     pub(super) wake: Arc<Notify>,
-    services: RwLock<BTreeMap<u16, Service>>,
+    /// Tells the task that reads along that a followed partition has.
+    pub(super) along: Arc<Notify>,
+    /// The partitions that are read by hand.
+    pub(super) followed: Mutex<Vec<(TopicRef, PartitionId)>>,
+    pub(super) services: RwLock<BTreeMap<u16, Service>>,
     reports: mpsc::Sender<Report>,
     closing: CancellationToken,
     gone: Arc<AtomicBool>,
@@ -102,6 +121,8 @@ impl Side {
             broker,
             config,
             wake: Arc::new(Notify::new()),
+            along: Arc::new(Notify::new()),
+            followed: Mutex::default(),
             services: RwLock::default(),
             reports,
             closing,
@@ -115,13 +136,6 @@ impl Side {
     /// All opened services with their indexes.
     pub(super) fn services(&self) -> Vec<(u16, Service)> {
         self.services.read().iter().map(|(index, service)| (*index, service.clone())).collect()
-    }
-
-    /// Adds the replies topics that this side reads, and which partition of each.
-    pub(super) fn followed(&self, followed: &mut Vec<(TopicRef, u32)>) {
-        let services = self.services.read();
-        let reads = |s: &Service| s.reply_partition.map(|partition| (s.replies, partition));
-        followed.extend(services.values().filter_map(reads));
     }
 
     /// Finds or creates a service's topics, and with a seed begins to read one reply partition.
@@ -156,10 +170,10 @@ impl Side {
         let choose = |seed| u32::try_from(seed % u64::from(replies.partitions)).unwrap_or(0);
         let reply_partition = seed.map(choose);
         if let Some(partition) = reply_partition {
-            let here = PartitionId { service: index, partition };
-            self.broker.follow(self.id, replies, here, self.wake.clone());
+            self.read_from(replies, PartitionId { service: index, partition }, None);
         }
-        let service = Service { name: name.to_owned(), calls, replies, reply_partition };
+        let service =
+            Service { name: name.to_owned(), calls, replies, lazy: Vec::new(), reply_partition };
         services.insert(index, service.clone());
         Ok(service)
     }
@@ -176,13 +190,9 @@ impl Side {
         let service = services
             .get(&target.service)
             .ok_or_else(|| rejected(Code::FailedPrecondition, "the service is not opened"))?;
-        let topic = match target.topic {
-            Topic::Calls => service.calls,
-            Topic::Replies => service.replies,
-            _ => return Err(rejected(Code::FailedPrecondition, "the topic is not opened")),
-        };
+        let topic = service.topic(target.topic).ok_or_else(|| Rejected::Failed(not_opened()))?;
         if target.partition >= topic.partitions {
-            return Err(rejected(Code::OutOfRange, "the topic has no such partition"));
+            return Err(Rejected::Failed(no_partition()));
         }
         let bytes = Bytes::copy_from_slice(payload);
         let fate = if payload.len() > self.config.max_packet_bytes {
