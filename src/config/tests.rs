@@ -5,9 +5,10 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use super::*;
+use super::{knobs::duration, *};
 
 fn of(variables: &[(&str, &str)]) -> Result<Config, SetupError> {
     let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));

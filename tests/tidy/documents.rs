@@ -95,7 +95,7 @@ fn settings_that_differ(page: &str, knobs: &[Knob]) -> Vec<Violation> {
     let unknown = rows.iter().filter(|(_, row)| {
         !knobs.iter().any(|knob| row.starts_with(&format!("| `{}` |", knob.name)))
     });
-    let message = "there is no such setting in src/config.rs: take the row out";
+    let message = "there is no such setting in src/config/knobs.rs: take the row out";
     found.extend(unknown.map(|(line, _)| Violation::new("README.md", *line, message)));
     found
 }

@@ -1,0 +1,324 @@
+//! Every setting: its name in the environment, default, unit, range, and what goes wrong outside
+//! a sensible range.
+
+use std::{ops::Range, time::Duration};
+
+use krpc_core::{
+    client::retry::{MAX_ATTEMPTS, MAX_SHARE},
+    transport::GroupProtocol,
+};
+
+use super::Config;
+
+/// One setting, as the table in the README shows it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Knob {
+    /// The environment variable; builders set it by the method of the same name.
+    pub name: &'static str,
+    /// The default, with its unit.
+    pub default: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
+    /// What happens when it is too low.
+    pub too_low: &'static str,
+    /// What happens when it is too high.
+    pub too_high: &'static str,
+    pub(super) apply: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+/// Every setting there is.
+pub const KNOBS: &[Knob] = &[
+    Knob {
+        name: "KRPC_TIMEOUT",
+        default: "10s",
+        meaning: "deadline of calls that set none",
+        too_low: "calls expire while a server is being replaced (6 s)",
+        too_high: "callers wait long for what will not come",
+        apply: |config, value| duration(value).map(|it| config.client.timeout = it),
+    },
+    Knob {
+        name: "KRPC_MAX_IN_FLIGHT",
+        default: "65536",
+        meaning: "calls in flight per service and channel",
+        too_low: "calls are refused with RESOURCE_EXHAUSTED",
+        too_high: "memory: about 300 bytes and the arguments each",
+        apply: |config, value| {
+            number(value, 1, 1_000_000).map(|it| config.client.max_in_flight = it)
+        },
+    },
+    Knob {
+        name: "KRPC_RETRY_ATTEMPTS",
+        default: "3",
+        meaning: "sendings of an idempotent call whose failures may pass, at most",
+        too_low: "1: no call is sent again by itself",
+        too_high: "callers learn late that a service is down",
+        apply: |config, value| {
+            number(value, 1, MAX_ATTEMPTS)
+                .map(|it| config.client.retry = config.client.retry.attempts(it))
+        },
+    },
+    Knob {
+        name: "KRPC_RETRY_BACKOFF",
+        default: "50ms..1s",
+        meaning: "the first back-off, which doubles, and the longest; chance shortens it",
+        too_low: "what failed is met again before it has recovered",
+        too_high: "the deadline leaves no time for a retry",
+        apply: |config, value| {
+            backoff(value).map(|it| config.client.retry = config.client.retry.backoff(it))
+        },
+    },
+    Knob {
+        name: "KRPC_RETRY_BUDGET",
+        default: "0.1",
+        meaning: "retries and hedges for each idempotent call; up to 10 are saved",
+        too_low: "a few failures at once are not retried; 0: none ever",
+        too_high: "a service in trouble gets as many times its load",
+        apply: |config, value| share(value).map(|it| config.client.retry_budget = it),
+    },
+    Knob {
+        name: "KRPC_CONCURRENCY",
+        default: "1024",
+        meaning: "handlers that run at once in a server",
+        too_low: "calls wait in Kafka while the server idles",
+        too_high: "handlers compete for memory and for what they call",
+        apply: |config, value| number(value, 1, 1_000_000).map(|it| config.server.concurrency = it),
+    },
+    Knob {
+        name: "KRPC_DRAIN_TIMEOUT",
+        default: "30s",
+        meaning: "how long a shutdown waits for running handlers",
+        too_low: "long calls are executed again by another server",
+        too_high: "a stuck handler holds up a deployment",
+        apply: |config, value| duration(value).map(|it| config.server.drain_timeout = it),
+    },
+    Knob {
+        name: "KRPC_RELEASE_TIMEOUT",
+        default: "3s",
+        meaning: "how long a rebalance waits for running handlers",
+        too_low: "long calls are executed again by the new owner",
+        too_high: "the whole group's rebalance waits",
+        apply: |config, value| {
+            duration(value).map(|it| {
+                config.server.release_timeout = it;
+                config.transport.release_timeout = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_COMMIT_INTERVAL",
+        default: "100ms",
+        meaning: "how often finished calls are committed",
+        too_low: "more requests to the group's coordinator",
+        too_high: "more calls are executed again after a crash",
+        apply: |config, value| duration(value).map(|it| config.server.commit_interval = it),
+    },
+    Knob {
+        name: "KRPC_CONNECT_TIMEOUT",
+        default: "10s",
+        meaning: "how long connecting and starting may take",
+        too_low: "a slow broker counts as absent",
+        too_high: "a wrong address is noticed late",
+        apply: |config, value| {
+            duration(value).map(|it| {
+                config.client.connect_timeout = it;
+                config.server.connect_timeout = it;
+                config.transport.connect_timeout = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_KEEP_TRYING",
+        default: "false",
+        meaning: "connect and start wait for the broker for ever",
+        too_low: "",
+        too_high: "a wrong address is never reported as an error, only logged",
+        apply: |config, value| {
+            boolean(value).map(|it| {
+                config.client.keep_trying = it;
+                config.server.keep_trying = it;
+                config.transport.keep_trying = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_PREFIX",
+        default: "(none)",
+        meaning: "put before topic and group names, with a dot",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| prefix(value).map(|it| config.transport.prefix = it),
+    },
+    Knob {
+        name: "KRPC_GROUP",
+        default: "[prefix.]krpc.<service>",
+        meaning: "the servers' consumer group",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            config.transport.group = (!value.is_empty()).then(|| value.to_owned());
+            Ok(())
+        },
+    },
+    Knob {
+        name: "KRPC_GROUP_PROTOCOL",
+        default: "classic",
+        meaning: "classic, or consumer (KIP-848, broker 4.0 and later)",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| protocol(value).map(|it| config.transport.group_protocol = it),
+    },
+    Knob {
+        name: "KRPC_SESSION_TIMEOUT",
+        default: "6s",
+        meaning: "silence after which a server counts as dead (classic)",
+        too_low: "the broker refuses it, or busy servers count as dead",
+        too_high: "calls of a crashed server wait that long",
+        apply: |config, value| duration(value).map(|it| config.transport.session_timeout = it),
+    },
+    Knob {
+        name: "KRPC_HEARTBEAT_INTERVAL",
+        default: "500ms",
+        meaning: "how often a server says that it lives (classic)",
+        too_low: "more requests to the group's coordinator",
+        too_high: "a join or leave takes that long",
+        apply: |config, value| duration(value).map(|it| config.transport.heartbeat_interval = it),
+    },
+    Knob {
+        name: "KRPC_CALL_PARTITIONS",
+        default: "12",
+        meaning: "partitions of a calls topic that is created; an adopted one needs as many if set",
+        too_low: "fewer servers can share the work than this",
+        too_high: "more, smaller requests to the broker",
+        apply: |config, value| {
+            number(value, 1, 4096).map(|it| {
+                config.transport.call_partitions = it;
+                config.transport.min_call_partitions = it;
+            })
+        },
+    },
+    Knob {
+        name: "KRPC_REPLY_PARTITIONS",
+        default: "4",
+        meaning: "partitions of a replies topic that is created",
+        too_low: "each client reads more replies of others",
+        too_high: "more requests from servers to the broker",
+        apply: |config, value| {
+            number(value, 1, 4096).map(|it| config.transport.reply_partitions = it)
+        },
+    },
+    Knob {
+        name: "KRPC_CALLS_RETENTION",
+        default: "7d",
+        meaning: "how long calls wait in a topic that is created",
+        too_low: "calls vanish before a server comes",
+        too_high: "disk",
+        apply: |config, value| duration(value).map(|it| config.transport.calls_retention = it),
+    },
+    Knob {
+        name: "KRPC_REPLIES_RETENTION",
+        default: "1h",
+        meaning: "how long replies stay in a topic that is created",
+        too_low: "a client that was paused misses replies",
+        too_high: "disk: at 200,000 calls/s a day is a terabyte",
+        apply: |config, value| duration(value).map(|it| config.transport.replies_retention = it),
+    },
+    Knob {
+        name: "KRPC_REPLICATION",
+        default: "(the broker's)",
+        meaning: "replication factor of topics that are created",
+        too_low: "a lost broker loses calls",
+        too_high: "more than there are brokers is refused",
+        apply: |config, value| {
+            number(value, 1, 32).map(|it| config.transport.replication = Some(it))
+        },
+    },
+    Knob {
+        name: "KRPC_CREATE_TOPICS",
+        default: "true",
+        meaning: "missing topics are created",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| boolean(value).map(|it| config.transport.create_topics = it),
+    },
+    Knob {
+        name: "KRPC_MAX_PACKET_BYTES",
+        default: "4194304",
+        meaning: "the largest packet; no value can be larger",
+        too_low: "large values are refused",
+        too_high: "topics and brokers refuse it; memory on both sides",
+        apply: |config, value| {
+            number(value, 16 * 1024, krpc_core::wire::MAX_PACKET_BYTES).map(|it| {
+                config.client.max_packet_bytes = it;
+                config.server.max_packet_bytes = it;
+                config.transport.max_packet_bytes = it;
+            })
+        },
+    },
+];
+
+pub(super) fn duration(value: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 6] = [
+        ("us", 1),
+        ("ms", 1_000),
+        ("s", 1_000_000),
+        ("m", 60_000_000),
+        ("h", 3_600_000_000),
+        ("d", 86_400_000_000),
+    ];
+    const LONGEST: u64 = 366 * 86_400_000_000;
+    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (count, unit) = value.split_at(split);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    let micros =
+        count.parse::<u64>().ok().zip(unit).and_then(|(n, (_, unit))| n.checked_mul(*unit));
+    match micros {
+        Some(1..=LONGEST) => Ok(Duration::from_micros(micros.unwrap_or_default())),
+        _ => {
+            Err("a whole number and one of us, ms, s, m, h, d, such as 500ms; more than zero, at \
+                  most 366d"
+                .to_owned())
+        }
+    }
+}
+
+fn number<T>(value: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let number = value.parse().ok().filter(|number| *number >= least && *number <= most);
+    number.ok_or_else(|| format!("a whole number from {least} to {most}"))
+}
+
+/// Two durations, as in `50ms..1s`.
+fn backoff(value: &str) -> Result<Range<Duration>, String> {
+    let form = "two durations, such as 50ms..1s, of which the first is not longer";
+    let (shortest, longest) = value.split_once("..").ok_or(form)?;
+    let backoff = duration(shortest)?..duration(longest)?;
+    (backoff.start <= backoff.end).then_some(backoff).ok_or_else(|| form.to_owned())
+}
+
+fn share(value: &str) -> Result<f64, String> {
+    let share = value.parse().ok().filter(|share| (0.0..=MAX_SHARE).contains(share));
+    share.ok_or_else(|| format!("a number from 0 to {MAX_SHARE}, such as 0.1"))
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "true or false".to_owned())
+}
+
+fn prefix(value: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match value.len() <= 80 && value.bytes().all(legal) {
+        true => Ok(value.to_owned()),
+        false => Err("at most 80 letters, digits, '.', '_' and '-'".to_owned()),
+    }
+}
+
+fn protocol(value: &str) -> Result<GroupProtocol, String> {
+    match value {
+        "classic" => Ok(GroupProtocol::Classic),
+        "consumer" => Ok(GroupProtocol::Consumer),
+        _ => Err("classic or consumer".to_owned()),
+    }
+}
