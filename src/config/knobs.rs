@@ -224,6 +224,22 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| duration(value).map(|it| config.transport.replies_retention = it),
     },
     Knob {
+        name: "KRPC_RESULTS_RETENTION",
+        default: "7d",
+        meaning: "how long the results of queued calls stay in a topic that is created",
+        too_low: "whoever comes back later finds no result",
+        too_high: "disk",
+        apply: |config, value| duration(value).map(|it| config.transport.results_retention = it),
+    },
+    Knob {
+        name: "KRPC_DEAD_RETENTION",
+        default: "30d",
+        meaning: "how long dead letters stay in a topic that is created",
+        too_low: "calls that were given up vanish before anybody looks at them",
+        too_high: "disk",
+        apply: |config, value| duration(value).map(|it| config.transport.dead_retention = it),
+    },
+    Knob {
         name: "KRPC_REPLICATION",
         default: "(the broker's)",
         meaning: "replication factor of topics that are created",

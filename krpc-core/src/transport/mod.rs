@@ -334,8 +334,8 @@ pub trait ServerEvents: ProducerEvents {
     /// `arrived`, both may be called under a lock then.
     fn assigned(&self, partitions: Vec<(PartitionId, Option<(i64, String)>)>);
 
-    /// A record of an owned partition, or of one that is followed. Runs none of the user's code, so it may be called under a
-    /// lock.
+    /// A record of an owned partition, or of one that is followed. Runs none of the user's code,
+    /// so it may be called under a lock.
     fn arrived(&self, record: Record);
 
     /// `None` if more records are welcome now; otherwise a future that resolves when they are.
