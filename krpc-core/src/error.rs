@@ -34,6 +34,12 @@ impl<E> Error<E> {
     pub fn is_retryable(&self) -> bool {
         self.status().is_some_and(Status::is_retryable)
     }
+
+    /// Whether an at-most-once call was executed or not, and nobody can tell:
+    /// [`Status::is_outcome_unknown`].
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.status().is_some_and(Status::is_outcome_unknown)
+    }
 }
 
 impl<E> From<Status> for Error<E> {

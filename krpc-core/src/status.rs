@@ -79,6 +79,9 @@ impl fmt::Display for Code {
     }
 }
 
+/// The details of a status that says that a call's outcome is not known.
+pub const OUTCOME_UNKNOWN: &[u8] = b"krpc.outcome-unknown";
+
 /// A failure that is not the application's: a code, a message for people, whether to retry, and
 /// optional bytes for programs.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -99,6 +102,17 @@ impl Status {
             retryable: code.is_retryable(),
             details: Bytes::new(),
         }
+    }
+
+    /// Of a call that may be executed once at most, and was executed or not: nobody can tell.
+    pub fn outcome_unknown(message: impl Into<String>) -> Self {
+        Self::new(Code::Unknown, message).with_details(Bytes::from_static(OUTCOME_UNKNOWN))
+    }
+
+    /// Whether it says that an at-most-once call was executed or not, and nobody can tell. Such a
+    /// call is not sent again.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.code == Code::Unknown && self.details == OUTCOME_UNKNOWN
     }
 
     /// The canonical code.
@@ -134,5 +148,19 @@ impl Status {
     pub fn with_details(mut self, details: Bytes) -> Self {
         self.details = details;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_mark_is_an_unknown_outcome() {
+        let unknown = Status::outcome_unknown("the server's last commit was not confirmed");
+        assert!(unknown.is_outcome_unknown() && !unknown.is_retryable());
+        assert!(!Status::new(Code::Unknown, "of a newer version").is_outcome_unknown());
+        let other = Status::new(Code::Internal, "").with_details(unknown.details().clone());
+        assert!(!other.is_outcome_unknown());
     }
 }
