@@ -33,8 +33,10 @@ impl Client {
         service: &'static ServiceDescriptor,
     ) -> Result<Self, SetupError> {
         let channel = Channel::connect(endpoint).await?;
+        // First, so that the opening knows what calls are to come.
+        let client = Self::new(&channel, service);
         channel.open(service.name).await?;
-        Ok(Self::new(&channel, service))
+        Ok(client)
     }
 
     /// A client of a service in this process.

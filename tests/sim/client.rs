@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use krpc_core::{
-    client::machine::{ClientMachine, ClientSetup, StartCall},
+    client::{
+        machine::{ClientMachine, ClientSetup},
+        placing::StartCall,
+    },
     codec::ValueCodec,
     ids::{CallId, InstanceId},
     metadata::Metadata,
@@ -110,7 +113,10 @@ impl Client {
                 codec: ValueCodec::MessagePack,
                 metadata: &Metadata::new(),
                 value: &value,
+                terms: None,
                 timeout,
+                receipt: None,
+                at_most_once: false,
             };
             let full = up.machine.in_flight() >= cx.plan.max_in_flight;
             match up.machine.start(start, call, up.port.now(cx)) {

@@ -66,7 +66,10 @@ impl Attempts {
                 self.timer = None;
                 // As calls in flight end then.
                 if let Some(status) = service.closed() {
-                    return Poll::Ready(Completion::local(status.clone(), Duration::ZERO));
+                    return Poll::Ready(Completion::local(
+                        Ending::Status(status.clone()),
+                        Duration::ZERO,
+                    ));
                 }
             }
             // `now` was before the timer rang.
@@ -111,7 +114,9 @@ impl Attempts {
             }
             // The attempt beside it is as it was.
             Err(_) if due == Due::Hedge => None,
-            Err(status) => self.ended(Completion::local(status, Duration::ZERO), service),
+            Err(status) => {
+                self.ended(Completion::local(Ending::Status(status), Duration::ZERO), service)
+            }
         }
     }
 

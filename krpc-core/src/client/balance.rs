@@ -280,9 +280,9 @@ impl Balance {
         self.unowned[index]
     }
 
-    /// One call more.
-    fn take(&mut self, partition: u32) {
-        let lane = &mut self.lanes[partition as usize];
+    /// One call more in a partition that somebody else chose: that of a key.
+    pub fn take(&mut self, partition: u32) {
+        let Some(lane) = self.lanes.get_mut(partition as usize) else { return };
         lane.outstanding += 1;
         self.outstanding += 1;
         if let Some(owner) = lane.owner {

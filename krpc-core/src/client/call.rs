@@ -27,12 +27,13 @@ use crate::{
     codec::ValueCodec,
     error::Error,
     ids::{CallId, InstanceId},
+    key::{Key, bytes_of},
     metadata::Metadata,
     server::{
         builtin::{INFO, PING, ServiceInfo},
         service::{MethodDescriptor, ServiceDescriptor},
     },
-    status::{Code, Status},
+    status::Status,
     transport::BoxFuture,
 };
 
@@ -52,7 +53,12 @@ struct Inner {
 impl Client {
     /// A client of `service` on a channel. Nothing is sent; the first call opens the service.
     pub fn new(channel: &Channel, service: &'static ServiceDescriptor) -> Self {
-        Self::named(channel, Cow::Borrowed(service.name))
+        let client = Self::named(channel, Cow::Borrowed(service.name));
+        let exact = |method: &&MethodDescriptor| method.policy.keyed || method.policy.at_most_once;
+        if service.methods.iter().any(exact) {
+            client.service().expect_exact();
+        }
+        client
     }
 
     /// A client of a service that is known by name only: for [`Client::ping`] and
@@ -110,30 +116,18 @@ impl Client {
     fn build<A: Serialize, T, E>(
         &self,
         path: Cow<'static, str>,
-        method: Option<&MethodDescriptor>,
+        method: Option<&'static MethodDescriptor>,
         args: &A,
         decode_error: DecodeError<E>,
     ) -> Call<T, E> {
         let codec = ValueCodec::MessagePack;
         let mut value = Vec::with_capacity(ARGUMENTS);
         let encoded = codec.encode(args, &mut value);
-        let fault = encoded.err().map(|error| {
-            let message = format!("the arguments of {path} cannot be encoded: {error}");
-            Box::new(Status::new(Code::InvalidArgument, message))
-        });
-        let request = Request {
-            client: self.clone(),
-            fingerprint: method.map_or(0, |method| method.fingerprint),
-            timeout: method.and_then(|method| method.timeout),
-            deadline: None,
-            metadata: Metadata::new(),
-            path,
-            codec,
-            value,
-            fault,
-            idempotent: method.is_none_or(|method| method.idempotent),
-            repeats: None,
-        };
+        let mut request = Request::new(self.clone(), path, method, (codec, value));
+        if let Err(error) = encoded {
+            let path = &request.path;
+            request.refuse(format!("the arguments of {path} cannot be encoded: {error}"));
+        }
         let state = State::Built(request);
         Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
     }
@@ -159,6 +153,11 @@ struct NoArgs {}
 ///
 /// Dropping it before it is done gives the call up: its server is told, and the table of calls in
 /// flight forgets it. The options have no effect once it was polled.
+///
+/// A call of a `#[rpc(one_way)]` method is done when the broker has it: no server need be there, and
+/// dropping the future after the first poll does not call it back. It lives as long as
+/// [`Call::timeout`] says, or for the queue timeout (`KRPC_QUEUE_TIMEOUT`, 7 days), and its caller
+/// waits for the broker no longer than for an answer.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Infallible> {
     reply: ReplyFuture<T, E>,
@@ -182,6 +181,25 @@ impl<T, E> Call<T, E> {
             && let Err(status) = request.metadata.insert(key, value)
         {
             request.fault.get_or_insert(Box::new(status));
+        }
+        self
+    }
+
+    /// Calls of a service with the same key are executed one at a time, in the order in which they
+    /// were sent by this client; calls with other keys go on meanwhile. It takes the place of the
+    /// key that `#[rpc(key = …)]` gives the call.
+    ///
+    /// The order is that of the first polls, once the service is open: the generated
+    /// `SumClient::connect` and `Channel::open` open it, else the first call does, and calls that
+    /// wait for that go in any order. Awaiting each call before the next is made keeps the order in
+    /// any case. A call with a key is not sent again by itself, for it would come behind those that
+    /// followed it: [`Call::retry`] says so, and [`Call::hedge`] is refused.
+    ///
+    /// A key that is empty or has more than 1,024 bytes makes the call fail with `InvalidArgument`
+    /// when it is awaited, before anything is sent.
+    pub fn key(mut self, key: impl Key) -> Self {
+        if let State::Built(request) = &mut self.reply.state {
+            request.set_key(bytes_of(&key));
         }
         self
     }
@@ -288,8 +306,8 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
         loop {
             match std::mem::replace(&mut this.state, State::Done) {
                 State::Built(mut request) => {
-                    if let Some(status) = request.fault.take() {
-                        return Poll::Ready(Err((*status).into()));
+                    if let Some(status) = request.mistake() {
+                        return Poll::Ready(Err(status.into()));
                     }
                     if request.client.service().is_ready() {
                         if request.may_repeat() {

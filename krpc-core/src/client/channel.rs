@@ -10,7 +10,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Waker,
     time::Duration,
 };
@@ -46,6 +49,8 @@ mod opening;
 pub struct ClientOptions {
     /// The deadline of calls that set none, and whose method sets none.
     pub timeout: Duration,
+    /// How long calls live that set no timeout and end when the broker has them.
+    pub queue_timeout: Duration,
     /// Calls in flight at once per service; more are refused with `ResourceExhausted`.
     pub max_in_flight: usize,
     /// How long the first packets for a service may take before its opening fails.
@@ -64,6 +69,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(7 * 24 * 60 * 60),
             max_in_flight: 65_536,
             connect_timeout: Duration::from_secs(10),
             keep_trying: false,
@@ -110,6 +116,8 @@ pub(crate) struct ServiceChannel {
     machine: OnceLock<Mutex<ClientMachine<Waker>>>,
     /// Whether calls may start: the broker has heard of this client, and its clock is known.
     ready: AtomicBool,
+    /// Whether records are to come that must be stored once at most, and in order.
+    exact: AtomicBool,
     opening: Mutex<Option<Opening>>,
     pub(super) hello: Hello,
     closed: OnceLock<Status>,
@@ -230,6 +238,7 @@ impl Channel {
             name: name.to_owned(),
             machine: OnceLock::new(),
             ready: AtomicBool::new(false),
+            exact: AtomicBool::new(false),
             opening: Mutex::default(),
             hello: Hello::default(),
             closed: OnceLock::new(),
@@ -335,6 +344,22 @@ impl ServiceChannel {
                 () = closed => {}
             }
         })
+    }
+
+    /// Calls with a key are to come, or such as must not be executed twice. Said before the service
+    /// opens, their first one does not wait for what they need.
+    pub(crate) fn expect_exact(&self) {
+        if !self.exact.swap(true, Ordering::AcqRel) && self.is_ready() {
+            self.prepare_exact();
+        }
+    }
+
+    fn prepare_exact(&self) {
+        if let Some(transport) =
+            self.shared.transport.get().filter(|_| self.exact.load(Ordering::Acquire))
+        {
+            transport.prepare_exact();
+        }
     }
 
     fn ring(&self) {

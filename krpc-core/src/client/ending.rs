@@ -25,14 +25,17 @@ pub(super) fn reply<T: DeserializeOwned, E>(
 ) -> Result<Reply<T>, Error<E>> {
     let Completion { ending, elapsed, server_elapsed, flight_request, server, metadata } =
         completion;
-    let value = match ending {
-        Ending::Ok(codec, bytes) => codec.decode(&bytes).map_err(|error| {
-            let message = format!("the reply is of a type that was not expected: {error}");
-            Status::new(Code::Internal, message).with_details(bytes)
-        })?,
+    let (codec, bytes) = match ending {
+        Ending::Ok(codec, bytes) => (codec, bytes),
+        // The broker has it, and there is no value to wait for.
+        Ending::Stored(_) => (ValueCodec::Json, Bytes::from_static(b"null")),
         Ending::App(codec, bytes) => return Err(app_error(codec, bytes, decode_error)),
         Ending::Status(status) => return Err(status.into()),
     };
+    let value = codec.decode(&bytes).map_err(|error| {
+        let message = format!("the reply is of a type that was not expected: {error}");
+        Status::new(Code::Internal, message).with_details(bytes)
+    })?;
     // The parts are measured by two clocks; where they do not add up, the flights give way.
     let server_elapsed = server_elapsed.min(elapsed);
     let flight_request = flight_request.min(elapsed - server_elapsed);

@@ -6,47 +6,27 @@
 //! from: [`super::call`], and records from the transport
 //! to: [`crate::outbox`], [`super::pending`]
 
-use std::{borrow::Cow, collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use smallvec::smallvec;
 
 use super::{
     balance::Balance,
-    pending::{Completion, Ending, InFlight, Pending},
+    pending::{Completion, Ending, Pending, Place},
 };
 use crate::{
-    codec::ValueCodec,
     ids::{CallId, InstanceId},
     inbox::{DropCause, DropCounts, Inbox},
-    metadata::Metadata,
     outbox::{Cookies, LaneKey, Outbox, Report, Transmit},
     status::{Code, Status},
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Target, Topic, Topology},
     wire::{
-        coding::WireError,
-        frame::{Cancel, Frame, Outcome, Reply, Request},
+        frame::{Cancel, Frame, Outcome, Reply},
         packet::Route,
     },
 };
-
-/// What a call needs to start.
-#[derive(Clone, Copy, Debug)]
-pub struct StartCall<'a> {
-    /// `service/method`.
-    pub path: &'a str,
-    /// The fingerprint of the method's signature.
-    pub fingerprint: u32,
-    /// How `value` is encoded.
-    pub codec: ValueCodec,
-    /// The caller's metadata.
-    pub metadata: &'a Metadata,
-    /// The arguments, encoded.
-    pub value: &'a [u8],
-    /// How long the caller waits.
-    pub timeout: Duration,
-}
 
 /// What a machine is made with.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +51,16 @@ pub struct ClientSetup {
 /// `close`; what to do: `poll_*`, `next_timeout`.
 #[derive(Debug)]
 pub struct ClientMachine<W> {
-    setup: ClientSetup,
-    outbox: Outbox<CallId>,
+    pub(super) setup: ClientSetup,
+    pub(super) outbox: Outbox<CallId>,
     inbox: Inbox,
-    pending: Pending<W>,
-    balance: Balance,
-    clock: BrokerClock,
+    pub(super) pending: Pending<W>,
+    pub(super) balance: Balance,
+    pub(super) clock: BrokerClock,
     wake: VecDeque<W>,
-    closed: Option<Status>,
+    pub(super) closed: Option<Status>,
+    /// Calls that end when they are stored: nearly always none, and then reports end nothing.
+    pub(super) receipts: usize,
 }
 
 impl<W> ClientMachine<W> {
@@ -93,6 +75,7 @@ impl<W> ClientMachine<W> {
             clock: BrokerClock::default(),
             wake: VecDeque::new(),
             closed: None,
+            receipts: 0,
             setup,
         }
     }
@@ -104,83 +87,7 @@ impl<W> ClientMachine<W> {
         let partitions = u64::from(self.setup.topology.call_partitions.max(1));
         let partition = u32::try_from(self.setup.seed % partitions).unwrap_or_default();
         // It is lost rather than repeated: the driver says it again.
-        let _ = self.outbox.push(self.lane(partition), None, now, |_| Ok(()));
-    }
-
-    /// Registers a call and puts its request into a lane.
-    ///
-    /// # Errors
-    /// The channel is closed, too many calls are in flight, or the request is too large. Nothing
-    /// was sent then.
-    pub fn start(&mut self, call: StartCall<'_>, waiter: W, now: Time) -> Result<CallId, Status> {
-        self.start_at(call, waiter, now, Balance::choose)
-    }
-
-    /// The same for a call that was started once and waits: to another server, if there is one.
-    ///
-    /// # Errors
-    /// As [`ClientMachine::start`].
-    pub fn start_beside(
-        &mut self,
-        first: CallId,
-        call: StartCall<'_>,
-        waiter: W,
-        now: Time,
-    ) -> Result<CallId, Status> {
-        match self.pending.get(first) {
-            Some(InFlight { partition, .. }) => {
-                self.start_at(call, waiter, now, |balance| balance.choose_other(partition))
-            }
-            None => self.start(call, waiter, now),
-        }
-    }
-
-    fn start_at(
-        &mut self,
-        call: StartCall<'_>,
-        waiter: W,
-        now: Time,
-        choose: impl FnOnce(&mut Balance) -> u32,
-    ) -> Result<CallId, Status> {
-        if let Some(status) = &self.closed {
-            return Err(status.clone());
-        }
-        if self.pending.len() >= self.setup.max_in_flight {
-            let message = format!("{} calls are in flight, the most allowed", self.pending.len());
-            return Err(Status::new(Code::ResourceExhausted, message));
-        }
-        let partition = choose(&mut self.balance);
-        let deadline = now + call.timeout;
-        let id =
-            self.pending.register(InFlight { partition, started: now, deadline }, Some(waiter));
-        let request = Request {
-            call: id,
-            terms: None,
-            path: call.path,
-            budget: call.timeout,
-            deadline: self.clock.to_broker(deadline),
-            fingerprint: call.fingerprint,
-            codec: call.codec,
-            metadata: Cow::Borrowed(call.metadata),
-            value: call.value,
-        };
-        let lane = self.lane(partition);
-        match self.outbox.push(lane, Some(id), deadline, |out| request.encode(out)) {
-            Ok(_) => {
-                // Callers that are woken together often call again, one after the other: their
-                // requests are to share a packet.
-                if self.pending.unseen() > 0 {
-                    self.outbox.cork(now);
-                }
-                self.gathered();
-                Ok(id)
-            }
-            Err(error) => {
-                self.pending.remove(id);
-                self.balance.abandoned(partition, false);
-                Err(unsendable(&error))
-            }
-        }
+        let _ = self.outbox.push(self.lane(partition, false), None, now, |_| Ok(()));
     }
 
     /// The end of a call, once.
@@ -193,14 +100,19 @@ impl<W> ClientMachine<W> {
         self.pending.poll(id, waiter)
     }
 
-    /// The caller is gone. If the call still waits, its server is told. Returns the waiter, whose
-    /// drop may run anything, and so is not for a lock.
+    /// The caller is gone. If the call still waits for its answer, its server is told; one that ends
+    /// when it is stored goes on. Returns the waiter, whose drop may run anything, and so is not for
+    /// a lock.
     pub fn cancel(&mut self, id: CallId) -> Option<W> {
         let call = self.pending.remove(id);
         self.gathered();
         let (call, waiter) = call?;
         self.balance.abandoned(call.partition, false);
-        let lane = self.lane(call.partition);
+        if call.on_stored {
+            self.receipts -= 1;
+            return waiter;
+        }
+        let lane = self.lane(call.partition, call.exact);
         let cancel = Cancel { call: id };
         // A cancel is a favour to the server; a lane that refuses it loses nothing.
         let _ = self.outbox.push(lane, None, call.deadline, |out| cancel.encode(out));
@@ -240,17 +152,23 @@ impl<W> ClientMachine<W> {
 
     /// A delivery report.
     pub fn handle_delivered(&mut self, token: u64, delivery: &Delivery<'_>, now: Time) {
-        let (result, appended) = match delivery {
-            Delivery::Stored { appended, .. } => (Ok(()), *appended),
-            Delivery::Failed { status, payload } => (Err((status.clone(), *payload)), None),
+        let (result, appended, offset) = match delivery {
+            Delivery::Stored { appended, offset } => (Ok(()), *appended, *offset),
+            Delivery::Failed { status, payload } => (Err((status.clone(), *payload)), None, None),
         };
         match self.outbox.handle_delivered(token, result, now) {
-            Report::Stored { sent, .. } => {
+            Report::Stored { sent, cookies } => {
                 if let Some(appended) = appended {
                     self.clock.observe(sent, now, appended);
                 }
+                if self.receipts > 0 {
+                    self.stored(&cookies, offset, now);
+                }
             }
-            Report::Failed { cookies, status } => self.fail(cookies, &status, now),
+            Report::Failed { cookies, status } => {
+                // What may pass may have passed too late: the record may lie there.
+                self.fail(cookies, &status, status.is_retryable(), now);
+            }
             Report::Retried | Report::Unknown => {}
         }
     }
@@ -263,7 +181,7 @@ impl<W> ClientMachine<W> {
     /// The transport did not take a packet.
     pub fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
         if let Some((cookies, status)) = self.outbox.handle_rejected(transmit, rejected, now) {
-            self.fail(cookies, &status, now);
+            self.fail(cookies, &status, false, now);
         }
     }
 
@@ -272,10 +190,14 @@ impl<W> ClientMachine<W> {
         self.wait_no_longer(now);
         self.outbox.handle_timeout(now);
         while let Some(id) = self.pending.poll_expired(now) {
-            let message = "the deadline passed before a reply came";
-            if let Some(call) = self.end(id, Status::new(Code::DeadlineExceeded, message), now) {
-                self.balance.abandoned(call.partition, true);
-            }
+            let Some(call) = self.pending.get(id) else { continue };
+            let message = match call.on_stored {
+                false => "the deadline passed before a reply came",
+                true => "the broker did not confirm the call in time; it may have it",
+            };
+            self.end(id, Status::new(Code::DeadlineExceeded, message), now);
+            // Of a call that nobody was to answer this says nothing of its server.
+            self.balance.abandoned(call.partition, !call.on_stored);
         }
     }
 
@@ -336,7 +258,7 @@ impl<W> ClientMachine<W> {
     }
 
     /// Nobody may be left to wait for.
-    fn gathered(&mut self) {
+    pub(super) fn gathered(&mut self) {
         if self.pending.unseen() == 0 {
             self.outbox.uncork();
         }
@@ -350,7 +272,7 @@ impl<W> ClientMachine<W> {
     }
 
     fn handle_reply(&mut self, reply: Reply<'_>, server: InstanceId, payload: &Bytes, now: Time) {
-        let Some(call) = self.pending.get(reply.call) else {
+        let Some(call) = self.pending.get(reply.call).filter(|call| !call.on_stored) else {
             self.inbox.count(DropCause::UnknownCall);
             return;
         };
@@ -373,32 +295,53 @@ impl<W> ClientMachine<W> {
         }
     }
 
-    fn fail(&mut self, calls: Cookies<CallId>, status: &Status, now: Time) {
-        for id in calls {
-            if let Some(call) = self.end(id, status.clone(), now) {
-                self.balance.abandoned(call.partition, false);
-            }
+    /// These calls are in one record, in this order, at this offset.
+    fn stored(&mut self, calls: &[CallId], offset: Option<i64>, now: Time) {
+        // As with replies: who is woken here often calls again.
+        self.outbox.cork_is_over(now);
+        self.pending.begin_batch();
+        for (index, id) in (0..).zip(calls) {
+            let Some(call) = self.pending.get(*id).filter(|call| call.on_stored) else { continue };
+            let place = Place { partition: call.partition, offset, index };
+            let elapsed = now.saturating_since(call.started);
+            let stored = Completion::local(Ending::Stored(place), elapsed);
+            self.finish(*id, Completion { flight_request: elapsed, ..stored });
+            self.balance.abandoned(call.partition, false);
         }
     }
 
-    fn end(&mut self, id: CallId, status: Status, now: Time) -> Option<InFlight> {
-        let call = self.pending.get(id)?;
-        let elapsed = now.saturating_since(call.started);
-        let (call, waiter) = self.pending.complete(id, Completion::local(status, elapsed))?;
-        self.wake.extend(waiter);
-        Some(call)
+    /// A packet did not get through, as far as is known; `perhaps` it did all the same.
+    fn fail(&mut self, calls: Cookies<CallId>, status: &Status, perhaps: bool, now: Time) {
+        for id in calls {
+            let Some(call) = self.pending.get(id) else { continue };
+            let status = match call.at_most_once && perhaps {
+                false => status.clone(),
+                true => Status::outcome_unknown(format!("the call may be stored: {status}")),
+            };
+            self.end(id, status, now);
+            self.balance.abandoned(call.partition, false);
+        }
     }
 
-    const fn lane(&self, partition: u32) -> LaneKey {
+    fn end(&mut self, id: CallId, status: Status, now: Time) {
+        let Some(call) = self.pending.get(id) else { return };
+        let elapsed = now.saturating_since(call.started);
+        self.finish(id, Completion::local(Ending::Status(status), elapsed));
+    }
+
+    /// Ends a call from this side.
+    fn finish(&mut self, id: CallId, completion: Completion) {
+        let Some((call, waiter)) = self.pending.complete(id, completion) else { return };
+        self.receipts -= usize::from(call.on_stored);
+        self.wake.extend(waiter);
+    }
+
+    /// Calls with and without exactness do not share packets, and may overtake each other.
+    pub(super) const fn lane(&self, partition: u32, exact: bool) -> LaneKey {
         let (service, topic) = (self.setup.service, Topic::Calls);
-        let target = Target { service, topic, partition, exact: false };
+        let target = Target { service, topic, partition, exact };
         LaneKey { target, destination: InstanceId::ANY }
     }
-}
-
-/// The status of a call whose request cannot be written.
-fn unsendable(error: &WireError) -> Status {
-    Status::new(Code::InvalidArgument, format!("the request cannot be sent: {error}"))
 }
 
 #[cfg(test)]

@@ -8,5 +8,6 @@ mod ending;
 mod events;
 pub mod machine;
 pub mod pending;
+pub mod placing;
 mod request;
 pub mod retry;

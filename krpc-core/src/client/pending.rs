@@ -25,6 +25,19 @@ pub enum Ending {
     App(ValueCodec, Bytes),
     /// Any other failure, from the server or from this side.
     Status(Status),
+    /// The broker has it, which is all that this call waits for.
+    Stored(Place),
+}
+
+/// Where a call lies in the calls topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The partition.
+    pub partition: u32,
+    /// The record's offset; `None` if the transport does not know it.
+    pub offset: Option<i64>,
+    /// Which of the record's calls it is.
+    pub index: u32,
 }
 
 /// An ended call: how, and what its reply said of the way.
@@ -46,9 +59,9 @@ pub struct Completion {
 
 impl Completion {
     /// An end that came from this side.
-    pub fn local(status: Status, elapsed: Duration) -> Self {
+    pub const fn local(ending: Ending, elapsed: Duration) -> Self {
         Self {
-            ending: Ending::Status(status),
+            ending,
             elapsed,
             server_elapsed: Duration::ZERO,
             flight_request: Duration::ZERO,
@@ -67,6 +80,12 @@ pub struct InFlight {
     pub started: Time,
     /// When it expires here.
     pub deadline: Time,
+    /// It ends when the broker has it, and its caller's end is not its own.
+    pub on_stored: bool,
+    /// It went through the exact lane of its partition.
+    pub exact: bool,
+    /// It must not be executed twice, so nothing may be said of it that is not certain.
+    pub at_most_once: bool,
 }
 
 #[derive(Debug)]
@@ -301,11 +320,19 @@ mod tests {
 
     fn call(deadline: u64) -> InFlight {
         let deadline = Time::from_micros(deadline);
-        InFlight { partition: 0, started: Time::default(), deadline }
+        InFlight {
+            partition: 0,
+            started: Time::default(),
+            deadline,
+            on_stored: false,
+            exact: false,
+            at_most_once: false,
+        }
     }
 
     fn end() -> Completion {
-        Completion::local(Status::new(Code::Unavailable, "test"), Duration::ZERO)
+        let ending = Ending::Status(Status::new(Code::Unavailable, "test"));
+        Completion::local(ending, Duration::ZERO)
     }
 
     #[test]

@@ -4,21 +4,26 @@
 
 use std::{borrow::Cow, sync::Arc, task::Context as TaskContext, time::Duration};
 
-use super::{call::Client, channel::ServiceChannel, machine::StartCall, retry::RetryPolicy};
+use super::{call::Client, channel::ServiceChannel, placing::StartCall, retry::RetryPolicy};
 use crate::{
     codec::ValueCodec,
     deadline::MAX_TIMEOUT,
     error::SetupError,
     ids::CallId,
     metadata::Metadata,
+    policy::Policy,
+    server::service::MethodDescriptor,
     status::{Code, Status},
     time::Time,
+    wire::{MAX_KEY_BYTES, frame::Terms, packet::Routes},
 };
 
 pub(super) struct Request {
     pub(super) client: Client,
     pub(super) path: Cow<'static, str>,
-    pub(super) fingerprint: u32,
+    /// `None` for what every service answers by itself.
+    pub(super) method: Option<&'static MethodDescriptor>,
+    /// What the caller set.
     pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Time>,
     pub(super) metadata: Metadata,
@@ -26,9 +31,11 @@ pub(super) struct Request {
     pub(super) value: Vec<u8>,
     /// The first mistake made in building the call; reported when it is awaited.
     pub(super) fault: Option<Box<Status>>,
-    /// Whether executing it twice is as good as once.
-    pub(super) idempotent: bool,
-    /// What the caller wants of its repeats; absent in nearly every call, and small then.
+    /// Whether it ends when the broker has it.
+    pub(super) queued: bool,
+    /// What its server is to keep to; absent in nearly every call, and small then.
+    pub(super) terms: Option<Box<Terms>>,
+    /// What the caller wants of its repeats; as rare.
     pub(super) repeats: Option<Box<Repeats>>,
 }
 
@@ -40,32 +47,112 @@ pub(super) struct Repeats {
 }
 
 impl Request {
+    pub(super) fn new(
+        client: Client,
+        path: Cow<'static, str>,
+        method: Option<&'static MethodDescriptor>,
+        (codec, value): (ValueCodec, Vec<u8>),
+    ) -> Self {
+        let mut request = Self {
+            client,
+            path,
+            method,
+            timeout: None,
+            deadline: None,
+            metadata: Metadata::new(),
+            codec,
+            value,
+            fault: None,
+            queued: false,
+            terms: None,
+            repeats: None,
+        };
+        if request.promises().one_way {
+            // No route: no answer is wanted.
+            request.queue(Routes::new());
+        }
+        request
+    }
+
+    /// What the method's options promise.
+    pub(super) fn promises(&self) -> &'static Policy {
+        self.method.map_or(&Policy::PLAIN, |method| method.policy)
+    }
+
+    /// Whether executing it twice is as good as once.
+    fn idempotent(&self) -> bool {
+        self.method.is_none_or(|method| method.idempotent)
+    }
+
+    /// From here on it ends when the broker has it, and its answer goes this way.
+    pub(super) fn queue(&mut self, answer: Routes) {
+        self.queued = true;
+        self.terms.get_or_insert_default().answer = Some(answer);
+    }
+
+    pub(super) fn set_key(&mut self, key: Vec<u8>) {
+        if self.method.is_none() {
+            return self.refuse(format!("{} keeps no order, so its calls have no key", self.path));
+        }
+        self.terms.get_or_insert_default().key = Some(key.into());
+    }
+
     pub(super) fn set_retry(&mut self, policy: RetryPolicy) {
         if let Some(mistake) = policy.mistake() {
             return self.refuse(mistake.to_owned());
         }
-        if policy.repeats() && !self.idempotent {
+        if policy.repeats() && !self.idempotent() {
             return self.refuse(self.once("retried"));
         }
         self.repeats.get_or_insert_default().policy = Some(policy);
     }
 
     pub(super) fn set_hedge(&mut self, after: Duration) {
-        if !self.idempotent {
+        if !self.idempotent() {
             return self.refuse(self.once("hedged"));
         }
         self.repeats.get_or_insert_default().hedge = Some(after);
     }
 
-    /// Whether it may be sent more than once: then it is kept until it ends.
-    pub(super) fn may_repeat(&self) -> bool {
-        self.idempotent && (self.policy().repeats() || self.hedge().is_some())
+    /// What keeps it from being sent, whatever the state of things.
+    pub(super) fn mistake(&mut self) -> Option<Status> {
+        if self.fault.is_none()
+            && let Some(terms) = &self.terms
+        {
+            let key = terms.key.as_deref();
+            if let Some(message) = self.repeats_mistake(key).or_else(|| key_mistake(key?)) {
+                self.refuse(message);
+            }
+        }
+        self.fault.take().map(|status| *status)
     }
 
-    /// Its own policy, or the channel's.
+    /// Why a call on such terms cannot be repeated as its caller wants.
+    fn repeats_mistake(&self, key: Option<&[u8]>) -> Option<String> {
+        let repeats = self.repeats.as_ref()?;
+        let hedged = repeats.hedge.is_some();
+        if hedged && key.is_some() {
+            return Some("a call with a key has one server, so it cannot be hedged".to_owned());
+        }
+        let repeated = hedged || repeats.policy.is_some_and(|policy| policy.repeats());
+        let message =
+            "a call that ends when the broker has it is repeated by its server, if at all";
+        (self.queued && repeated).then(|| message.to_owned())
+    }
+
+    /// Whether it may be sent more than once: then it is kept until it ends.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.idempotent() && (self.policy().repeats() || self.hedge().is_some())
+    }
+
+    /// Its own policy, or the channel's. A call with a key is not repeated unless its caller says
+    /// so, for it would come behind those that followed it; one that is queued never.
     pub(super) fn policy(&self) -> RetryPolicy {
         let own = self.repeats.as_ref().and_then(|repeats| repeats.policy);
-        own.unwrap_or_else(|| self.client.service().options().retry)
+        own.unwrap_or_else(|| match self.terms.as_ref() {
+            Some(terms) if self.queued || terms.key.is_some() => RetryPolicy::none(),
+            _ => self.client.service().options().retry,
+        })
     }
 
     /// After how long without an answer it is sent once more.
@@ -77,17 +164,41 @@ impl Request {
         format!("{} is not `#[rpc(idempotent)]`, so its calls cannot be {what}", self.path)
     }
 
-    fn refuse(&mut self, message: String) {
+    pub(super) fn refuse(&mut self, message: String) {
         self.fault.get_or_insert_with(|| Box::new(Status::new(Code::InvalidArgument, message)));
     }
 
-    /// As it was fixed when the call was first polled, for opening the service counts; else from
-    /// now on.
+    /// How long its caller waits, and how much longer than that it lives. The timeout of the method
+    /// of a queued call bounds an execution, which is its server's business.
+    fn times(&self) -> (Duration, Duration) {
+        let options = self.client.service().options();
+        let set = self.timeout.map(|timeout| timeout.min(MAX_TIMEOUT));
+        if self.queued {
+            let life = set.unwrap_or(options.queue_timeout);
+            let wait = life.min(options.timeout);
+            return (wait, life - wait);
+        }
+        let usual = || self.method.and_then(|method| method.timeout).unwrap_or(options.timeout);
+        (set.unwrap_or_else(usual).min(MAX_TIMEOUT), Duration::ZERO)
+    }
+
+    /// Until when its caller waits. As it was fixed when the call was first polled, for opening the
+    /// service counts; else from now on.
     pub(super) fn deadline(&self, now: Time) -> Time {
-        self.deadline.unwrap_or_else(|| {
-            let options = self.client.service().options();
-            now + self.timeout.unwrap_or(options.timeout).min(MAX_TIMEOUT)
-        })
+        self.deadline.unwrap_or_else(|| now + self.times().0)
+    }
+
+    /// When it is too late to execute it.
+    pub(super) fn expires(&self, now: Time) -> Time {
+        self.deadline(now) + self.times().1
+    }
+}
+
+fn key_mistake(key: &[u8]) -> Option<String> {
+    match key.len() {
+        0 => Some("the key of a call cannot be empty".to_owned()),
+        1..=MAX_KEY_BYTES => None,
+        len => Some(format!("the key of a call has {len} bytes; at most {MAX_KEY_BYTES} travel")),
     }
 }
 
@@ -114,17 +225,24 @@ pub(super) fn start(
     cx: &TaskContext<'_>,
 ) -> Result<CallId, Status> {
     let started = request.client.service().with(|machine, now| {
-        let timeout = request.deadline(now).saturating_since(now);
-        if timeout.is_zero() {
+        let wait = request.deadline(now).saturating_since(now);
+        if wait.is_zero() {
             return Err(no_time());
         }
+        let (timeout, receipt) = match request.queued {
+            false => (wait, None),
+            true => (request.expires(now).saturating_since(now), Some(wait)),
+        };
         let call = StartCall {
             path: &request.path,
-            fingerprint: request.fingerprint,
+            fingerprint: request.method.map_or(0, |method| method.fingerprint),
             codec: request.codec,
             metadata: &request.metadata,
             value: &request.value,
+            terms: request.terms.clone(),
             timeout,
+            receipt,
+            at_most_once: request.promises().at_most_once,
         };
         match beside {
             None => machine.start(call, cx.waker().clone(), now),

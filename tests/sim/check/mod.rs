@@ -283,6 +283,9 @@ impl Check {
                 return self.require(right, WRONG, || format!("call {call}: {}", brief(&ending)));
             }
             Ending::Status(status) => status,
+            Ending::Stored(_) => {
+                return self.fail(WRONG, format!("call {call}: {}", brief(&ending)));
+            }
         };
         let Call { deadline, fresh, .. } = self.calls[call];
         let early = self.calls[call].earliest().saturating_sub(now);
@@ -383,6 +386,7 @@ const fn name(ending: &Ending) -> &'static str {
         Ending::Ok(..) => "value",
         Ending::App(..) => "own error",
         Ending::Status(status) => status.code().name(),
+        Ending::Stored(_) => "stored",
     }
 }
 
@@ -392,6 +396,7 @@ pub(crate) fn brief(ending: &Ending) -> String {
         Ending::Ok(_, value) => format!("a value of {} bytes", value.len()),
         Ending::App(_, value) => format!("its own error of {} bytes", value.len()),
         Ending::Status(status) => status.to_string(),
+        Ending::Stored(place) => format!("stored at {place:?}"),
     }
 }
 

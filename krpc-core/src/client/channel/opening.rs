@@ -109,6 +109,7 @@ impl ServiceChannel {
                 alarm.run(clock, Weak::clone(&ending.0), Self::ring).await;
             });
         }
+        self.prepare_exact();
         let options = self.options();
         let patience = (!options.keep_trying).then_some(options.connect_timeout);
         self.hello.say(&**self, &*self.shared.endpoint, patience).await?;
@@ -118,6 +119,8 @@ impl ServiceChannel {
             return Err(SetupError::Closed);
         }
         self.ready.store(true, Ordering::Release);
+        // Once more, for who expected it while this was under way.
+        self.prepare_exact();
         Ok(())
     }
 

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::borrow::Cow;
+
 use super::*;
 use crate::{
+    client::placing::StartCall,
+    codec::ValueCodec,
     ids::PartitionId,
+    metadata::Metadata,
     wire::{
         MAX_PACKET_BYTES,
         frame::Announce,
@@ -39,7 +44,10 @@ fn start(machine: &mut Machine) -> Result<CallId, Status> {
         codec: ValueCodec::Json,
         metadata: &Metadata::new(),
         value: b"[1,2]",
+        terms: None,
         timeout: TIMEOUT,
+        receipt: None,
+        at_most_once: false,
     };
     machine.start(call, 7, NOW)
 }

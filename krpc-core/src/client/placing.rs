@@ -1,0 +1,163 @@
+//! How a call gets on its way: its partition, its lane, its deadline, its frame.
+//!
+//! Pure, a part of the machine.
+//!
+//! from: [`super::request`] · to: [`super::pending`], [`super::balance`], [`crate::outbox`]
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{balance::Balance, machine::ClientMachine, pending::InFlight};
+use crate::{
+    codec::ValueCodec,
+    ids::CallId,
+    metadata::Metadata,
+    murmur2,
+    status::{Code, Status},
+    time::Time,
+    wire::{
+        QUEUED_OVERHEAD,
+        coding::WireError,
+        frame::{Request, Terms},
+        packet::Header,
+    },
+};
+
+/// What a call needs to start.
+#[derive(Clone, Debug)]
+pub struct StartCall<'a> {
+    /// `service/method`.
+    pub path: &'a str,
+    /// The fingerprint of the method's signature.
+    pub fingerprint: u32,
+    /// How `value` is encoded.
+    pub codec: ValueCodec,
+    /// The caller's metadata.
+    pub metadata: &'a Metadata,
+    /// The arguments, encoded.
+    pub value: &'a [u8],
+    /// What its server is to keep to; plain calls have none.
+    pub terms: Option<Box<Terms>>,
+    /// How long it lives: then it is too late to execute it.
+    pub timeout: Duration,
+    /// How long its caller waits until the broker has it, if that is all the caller waits for;
+    /// `None`: for the answer.
+    pub receipt: Option<Duration>,
+    /// Whether it must not be executed twice.
+    pub at_most_once: bool,
+}
+
+impl<W> ClientMachine<W> {
+    /// Registers a call and puts its request into a lane.
+    ///
+    /// # Errors
+    /// The channel is closed, too many calls are in flight, or the request is too large. Nothing
+    /// was sent then.
+    pub fn start(&mut self, call: StartCall<'_>, waiter: W, now: Time) -> Result<CallId, Status> {
+        self.start_at(call, waiter, now, Balance::choose)
+    }
+
+    /// The same for a call that was started once and waits: to another server, if there is one.
+    ///
+    /// # Errors
+    /// As [`ClientMachine::start`].
+    pub fn start_beside(
+        &mut self,
+        first: CallId,
+        call: StartCall<'_>,
+        waiter: W,
+        now: Time,
+    ) -> Result<CallId, Status> {
+        match self.pending.get(first) {
+            Some(InFlight { partition, .. }) => {
+                self.start_at(call, waiter, now, |balance| balance.choose_other(partition))
+            }
+            None => self.start(call, waiter, now),
+        }
+    }
+
+    fn start_at(
+        &mut self,
+        call: StartCall<'_>,
+        waiter: W,
+        now: Time,
+        choose: impl FnOnce(&mut Balance) -> u32,
+    ) -> Result<CallId, Status> {
+        if let Some(status) = &self.closed {
+            return Err(status.clone());
+        }
+        if self.pending.len() >= self.setup.max_in_flight {
+            let message = format!("{} calls are in flight, the most allowed", self.pending.len());
+            return Err(Status::new(Code::ResourceExhausted, message));
+        }
+        let key = call.terms.as_ref().and_then(|terms| terms.key.as_deref());
+        let partition = match key {
+            None => choose(&mut self.balance),
+            Some(key) => self.place_of(key),
+        };
+        let exact = key.is_some() || call.at_most_once;
+        let deadline = now + call.receipt.unwrap_or(call.timeout);
+        let (on_stored, at_most_once) = (call.receipt.is_some(), call.at_most_once);
+        let started =
+            InFlight { partition, started: now, deadline, on_stored, exact, at_most_once };
+        let id = self.pending.register(started, Some(waiter));
+        let request = Request {
+            call: id,
+            terms: call.terms,
+            path: call.path,
+            budget: call.timeout,
+            deadline: self.clock.to_broker(now + call.timeout),
+            fingerprint: call.fingerprint,
+            codec: call.codec,
+            metadata: Cow::Borrowed(call.metadata),
+            value: call.value,
+        };
+        let (lane, max) = (self.lane(partition, exact), self.setup.max_packet_bytes);
+        let pushed = self.outbox.push(lane, Some(id), deadline, |out| match on_stored {
+            false => request.encode(out),
+            true => encode_queued(&request, max, out),
+        });
+        match pushed {
+            Ok(_) => {
+                // Callers that are woken together often call again, one after the other: their
+                // requests are to share a packet.
+                if self.pending.unseen() > 0 {
+                    self.outbox.cork(now);
+                }
+                self.gathered();
+                self.receipts += usize::from(on_stored);
+                Ok(id)
+            }
+            Err(error) => {
+                self.pending.remove(id);
+                self.balance.abandoned(partition, false);
+                Err(unsendable(&error))
+            }
+        }
+    }
+
+    /// The partition of a key, whoever owns it.
+    fn place_of(&mut self, key: &[u8]) -> u32 {
+        let partition = murmur2::partition(key, self.setup.topology.call_partitions);
+        self.balance.take(partition);
+        partition
+    }
+}
+
+/// A call that nobody waits for may be written anew by a server, with more about it than now.
+fn encode_queued(request: &Request<'_>, max: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let start = out.len();
+    request.encode(out)?;
+    let len = Header::max_len() + (out.len() - start) + QUEUED_OVERHEAD;
+    if len > max {
+        return Err(WireError::TooLarge { what: "call that is to be queued", len, max });
+    }
+    Ok(())
+}
+
+/// The status of a call whose request cannot be written.
+fn unsendable(error: &WireError) -> Status {
+    Status::new(Code::InvalidArgument, format!("the request cannot be sent: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Where calls go, when they end, and what of them is sent.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{
+    client::{
+        machine::ClientSetup,
+        pending::{Completion, Ending, Place},
+    },
+    ids::{InstanceId, PartitionId},
+    inbox::Inbox,
+    outbox::Transmit,
+    transport::{Delivery, Topology},
+    wire::{MAX_PACKET_BYTES, frame::Frame, packet::Routes},
+};
+
+const NOW: Time = Time::from_micros(1_800_000_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const PARTITIONS: u32 = 12;
+
+type Machine = ClientMachine<u32>;
+
+fn client() -> Machine {
+    ClientMachine::new(ClientSetup {
+        me: InstanceId::from_bytes([1; 16]),
+        service: 0,
+        topology: Topology { call_partitions: PARTITIONS, reply_partitions: 1 },
+        reply_partition: 0,
+        max_packet_bytes: MAX_PACKET_BYTES,
+        max_in_flight: 100,
+        seed: 0,
+    })
+}
+
+fn plain() -> StartCall<'static> {
+    StartCall {
+        path: "acme.Sum/add",
+        fingerprint: 0,
+        codec: ValueCodec::Json,
+        metadata: const { &Metadata::new() },
+        value: b"[1,2]",
+        terms: None,
+        timeout: SECOND,
+        receipt: None,
+        at_most_once: false,
+    }
+}
+
+fn keyed(key: &str) -> StartCall<'static> {
+    let terms = Terms { key: Some(key.as_bytes().into()), ..Terms::default() };
+    StartCall { terms: Some(Box::new(terms)), ..plain() }
+}
+
+fn one_way() -> StartCall<'static> {
+    let terms = Terms { answer: Some(Routes::new()), ..Terms::default() };
+    let terms = Some(Box::new(terms));
+    StartCall { terms, timeout: WEEK, receipt: Some(SECOND), ..plain() }
+}
+
+/// All packets that are sent now.
+fn sent(machine: &mut Machine) -> Vec<Transmit> {
+    std::iter::from_fn(|| machine.poll_transmit(NOW)).collect()
+}
+
+/// What is in a packet: each call's id, and the request or `None` for a cancel.
+fn read(transmit: &Transmit) -> Vec<(CallId, Option<(Terms, Duration)>)> {
+    let mut inbox = Inbox::new(InstanceId::from_bytes([2; 16]));
+    let partition = PartitionId { service: 0, partition: 0 };
+    let packet = inbox.open(partition, &transmit.payload).unwrap();
+    let frames = packet.frames().map(|frame| match frame.unwrap() {
+        Frame::Request(request) => {
+            let terms = request.terms.map(|terms| *terms).unwrap_or_default();
+            (request.call, Some((terms, request.budget)))
+        }
+        Frame::Cancel(cancel) => (cancel.call, None),
+        other => panic!("{other:?}"),
+    });
+    frames.collect()
+}
+
+fn deliver(machine: &mut Machine, transmit: &Transmit, offset: i64) {
+    let stored = Delivery::Stored { appended: None, offset: Some(offset) };
+    machine.handle_delivered(transmit.token, &stored, NOW);
+}
+
+fn fail(machine: &mut Machine, transmit: &Transmit, status: Status) {
+    let failed = Delivery::Failed { status, payload: &transmit.payload };
+    machine.handle_delivered(transmit.token, &failed, NOW);
+}
+
+fn status(completion: Option<Completion>) -> Status {
+    match completion.unwrap().ending {
+        Ending::Status(status) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn calls_of_a_key_go_to_its_partition_in_the_exact_lane() {
+    let mut machine = client();
+    for key in ["a", "b", "acme/17"] {
+        for _ in 0..3 {
+            machine.start(keyed(key), 7, NOW).unwrap();
+        }
+        let partition = murmur2::partition(key.as_bytes(), PARTITIONS);
+        for transmit in sent(&mut machine) {
+            assert_eq!((transmit.target.partition, transmit.target.exact), (partition, true));
+            for (_, request) in read(&transmit) {
+                assert_eq!(request.unwrap().0.key.unwrap()[..], *key.as_bytes());
+            }
+            deliver(&mut machine, &transmit, 0);
+        }
+    }
+    assert_eq!((machine.balance().outstanding(), machine.in_flight()), (9, 9));
+}
+
+#[test]
+fn the_cancel_of_a_keyed_call_follows_it_in_its_lane() {
+    let mut machine = client();
+    let id = machine.start(keyed("a"), 7, NOW).unwrap();
+    let request = sent(&mut machine).remove(0);
+    assert_eq!(machine.cancel(id), Some(7));
+    let cancel = sent(&mut machine).remove(0);
+    assert_eq!((cancel.target, read(&cancel)), (request.target, vec![(id, None)]));
+    assert_eq!(machine.balance().outstanding(), 0);
+}
+
+#[test]
+fn a_one_way_call_ends_with_the_report_of_its_record() {
+    let mut machine = client();
+    let id = machine.start(one_way(), 7, NOW).unwrap();
+    let transmit = sent(&mut machine).remove(0);
+    let (terms, budget) = read(&transmit).remove(0).1.unwrap();
+    assert_eq!((terms.answer, budget), (Some(Routes::new()), WEEK));
+    assert_eq!(machine.next_timeout(), Some(NOW + SECOND), "nobody waits for a week");
+    assert_eq!(machine.poll_call(id, &7), None);
+    deliver(&mut machine, &transmit, 41);
+    assert_eq!(machine.poll_wake(), Some(7));
+    let partition = transmit.target.partition;
+    let place = Place { partition, offset: Some(41), index: 0 };
+    assert_eq!(machine.poll_call(id, &7).unwrap().ending, Ending::Stored(place));
+    assert_eq!((machine.in_flight(), machine.receipts), (0, 0));
+    assert_eq!(machine.balance().outstanding(), 0);
+}
+
+#[test]
+fn each_call_of_a_record_learns_its_own_place() {
+    let mut machine = client();
+    // The first two leave alone, each in a record; what gathers meanwhile leaves together.
+    let key = |call: StartCall<'static>| {
+        let mut terms = *call.terms.unwrap_or_default();
+        terms.key = Some(b"k".as_slice().into());
+        StartCall { terms: Some(Box::new(terms)), ..call }
+    };
+    let mut flying = Vec::new();
+    for _ in 0..2 {
+        machine.start(key(plain()), 7, NOW).unwrap();
+        flying.extend(sent(&mut machine));
+    }
+    let first = machine.start(key(one_way()), 7, NOW).unwrap();
+    let answered = machine.start(key(plain()), 7, NOW).unwrap();
+    let last = machine.start(key(one_way()), 7, NOW).unwrap();
+    assert_eq!((flying.len(), sent(&mut machine).len()), (2, 0));
+    deliver(&mut machine, &flying[0], 0);
+    let together = sent(&mut machine).remove(0);
+    deliver(&mut machine, &together, 5);
+    let partition = together.target.partition;
+    for (id, index) in [(first, 0), (last, 2)] {
+        let place = Place { partition, offset: Some(5), index };
+        assert_eq!(machine.poll_call(id, &7).unwrap().ending, Ending::Stored(place));
+    }
+    assert_eq!(machine.poll_call(answered, &7), None, "it waits for its answer");
+    assert_eq!((machine.in_flight(), machine.receipts), (3, 0));
+}
+
+#[test]
+fn a_one_way_call_whose_caller_is_gone_is_not_called_back() {
+    let mut machine = client();
+    let id = machine.start(one_way(), 7, NOW).unwrap();
+    assert_eq!(machine.cancel(id), Some(7));
+    let packets = sent(&mut machine);
+    assert_eq!(packets.len(), 1);
+    assert!(matches!(&read(&packets[0])[..], [(sent, Some(_))] if *sent == id));
+    deliver(&mut machine, &packets[0], 0);
+    assert_eq!(sent(&mut machine).len(), 0);
+    assert_eq!((machine.occupied(), machine.receipts), (0, 0));
+}
+
+#[test]
+fn a_broker_that_says_nothing_ends_a_one_way_call_and_blames_no_server() {
+    let mut machine = client();
+    let id = machine.start(one_way(), 7, NOW).unwrap();
+    machine.handle_timeout(NOW + SECOND);
+    let status = status(machine.poll_call(id, &7));
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(status.message().contains("may have it"), "{status}");
+    assert_eq!((machine.receipts, machine.balance().outstanding()), (0, 0));
+}
+
+#[test]
+fn what_fails_for_good_ends_a_one_way_call() {
+    let mut machine = client();
+    let id = machine.start(one_way(), 7, NOW).unwrap();
+    let transmit = sent(&mut machine).remove(0);
+    fail(&mut machine, &transmit, Status::new(Code::PermissionDenied, "no rights"));
+    assert_eq!(status(machine.poll_call(id, &7)).code(), Code::PermissionDenied);
+    assert_eq!(machine.receipts, 0);
+}
+
+#[test]
+fn an_at_most_once_call_is_never_sent_again_and_its_end_says_what_is_known() {
+    let cases = [
+        (Status::new(Code::Unavailable, "no answer"), true),
+        (Status::new(Code::PermissionDenied, "no rights"), false),
+    ];
+    for (cause, unknown) in cases {
+        let mut machine = client();
+        let call = StartCall { at_most_once: true, ..plain() };
+        let id = machine.start(call, 7, NOW).unwrap();
+        let transmit = sent(&mut machine).remove(0);
+        assert!(transmit.target.exact);
+        fail(&mut machine, &transmit, cause.clone());
+        let status = status(machine.poll_call(id, &7));
+        assert_eq!((status.is_outcome_unknown(), status.is_retryable()), (unknown, false));
+        assert!(status.message().contains(cause.message()), "{status}");
+        machine.handle_timeout(NOW + SECOND);
+        assert_eq!((sent(&mut machine).len(), machine.is_flushed()), (0, true));
+    }
+}
+
+#[test]
+fn a_keyed_call_that_failed_is_not_sent_again_and_its_caller_may() {
+    let mut machine = client();
+    let id = machine.start(keyed("a"), 7, NOW).unwrap();
+    let transmit = sent(&mut machine).remove(0);
+    fail(&mut machine, &transmit, Status::new(Code::Unavailable, "no answer"));
+    let status = status(machine.poll_call(id, &7));
+    assert!(status.is_retryable() && !status.is_outcome_unknown());
+    assert!(machine.is_flushed());
+}
+
+#[test]
+fn a_call_that_is_queued_leaves_room_for_what_servers_add() {
+    let mut machine = client();
+    let value = vec![0; MAX_PACKET_BYTES - QUEUED_OVERHEAD];
+    let large = StartCall { value: &value, ..one_way() };
+    let status = machine.start(large, 7, NOW).unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("to be queued"), "{status}");
+    assert_eq!((machine.in_flight(), machine.receipts, machine.is_flushed()), (0, 0, true));
+    machine.start(StartCall { value: &value, ..plain() }, 7, NOW).unwrap();
+    assert_eq!(sent(&mut machine).len(), 1, "an ordinary call of that size may travel");
+}
