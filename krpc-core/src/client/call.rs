@@ -154,10 +154,10 @@ struct NoArgs {}
 /// Dropping it before it is done gives the call up: its server is told, and the table of calls in
 /// flight forgets it. The options have no effect once it was polled.
 ///
-/// A call of a `#[rpc(one_way)]` method is done when the broker has it: no server need be there, and
-/// dropping the future after the first poll does not call it back. It lives as long as
-/// [`Call::timeout`] says, or for the queue timeout (`KRPC_QUEUE_TIMEOUT`, 7 days), and its caller
-/// waits for the broker no longer than for an answer.
+/// A call of a `#[rpc(one_way)]` method is done when the broker has it: no server need be there,
+/// and dropping the future after the first poll does not call it back. It lives as long as
+/// [`Call::timeout`] says, or for the queue timeout (`KRPC_QUEUE_TIMEOUT`, 7 days); its caller waits
+/// for the broker no longer than for an answer.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Infallible> {
     reply: ReplyFuture<T, E>,

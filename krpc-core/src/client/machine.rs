@@ -100,9 +100,9 @@ impl<W> ClientMachine<W> {
         self.pending.poll(id, waiter)
     }
 
-    /// The caller is gone. If the call still waits for its answer, its server is told; one that ends
-    /// when it is stored goes on. Returns the waiter, whose drop may run anything, and so is not for
-    /// a lock.
+    /// The caller is gone. If the call still waits for its answer, its server is told; one that
+    /// ends when it is stored goes on. Returns the waiter, whose drop may run anything, and so is
+    /// not for a lock.
     pub fn cancel(&mut self, id: CallId) -> Option<W> {
         let call = self.pending.remove(id);
         self.gathered();
