@@ -87,6 +87,12 @@ impl ChannelBuilder {
         self.set("KRPC_TIMEOUT", format!("{}us", timeout.as_micros()))
     }
 
+    /// How long one-way and enqueued calls live that set no timeout. Default 7 days, the retention
+    /// of the topic in which they wait.
+    pub fn queue_timeout(self, timeout: Duration) -> Self {
+        self.set("KRPC_QUEUE_TIMEOUT", format!("{}us", timeout.as_micros()))
+    }
+
     /// Calls in flight at once per service, 1 to 1,000,000; more are refused with
     /// `ResourceExhausted`. Default 65,536.
     pub fn max_in_flight(self, calls: usize) -> Self {

@@ -38,6 +38,14 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| duration(value).map(|it| config.client.timeout = it),
     },
     Knob {
+        name: "KRPC_QUEUE_TIMEOUT",
+        default: "7d",
+        meaning: "how long one-way and enqueued calls live that set no timeout",
+        too_low: "calls expire while no server is there to execute them",
+        too_high: "after a long outage calls are executed that nobody expects any more",
+        apply: |config, value| duration(value).map(|it| config.client.queue_timeout = it),
+    },
+    Knob {
         name: "KRPC_MAX_IN_FLIGHT",
         default: "65536",
         meaning: "calls in flight per service and channel",
