@@ -226,6 +226,13 @@ pub struct Frames<'a> {
     reader: Reader<'a>,
 }
 
+impl<'a> Frames<'a> {
+    /// The bytes of the frames that were not yielded yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.reader.peek()
+    }
+}
+
 /// A frame that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{kind:?}: {error}")]

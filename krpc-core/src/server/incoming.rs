@@ -52,6 +52,13 @@ pub enum Method {
     Other(Bytes),
 }
 
+impl Method {
+    /// Whether a call of it is executed again when it fails.
+    const fn retries(&self) -> bool {
+        matches!(self, Self::Known(method) if method.policy.retry.is_some())
+    }
+}
+
 /// A call that was taken from its record.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -69,6 +76,8 @@ pub struct Call {
     pub fingerprint: u32,
     /// What the call asks for beside being executed; absent for most.
     pub terms: Option<Box<Terms>>,
+    /// Its frame as it stands in the record; only of calls that may become dead letters.
+    pub frame: Option<Bytes>,
 }
 
 impl Call {
@@ -95,12 +104,14 @@ pub(super) struct Arrival<'a> {
     pub(super) caller: InstanceId,
     pub(super) route: Option<Route>,
     pub(super) receipt: Receipt,
+    /// Whether any call of it may become a dead letter: its predecessor may have died of it.
+    pub(super) careful: bool,
 }
 
 impl Arrival<'_> {
-    /// The call of a request that stands here in the record.
+    /// The call of a request that stands here in the record, as this `frame`.
     #[inline]
-    pub(super) fn call(&self, position: Position, request: Request<'_>) -> Call {
+    pub(super) fn call(&self, position: Position, request: Request<'_>, frame: &[u8]) -> Call {
         let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
         let flight = deadline.map(|deadline| self.receipt.flight(deadline - budget));
         let origin = Origin {
@@ -116,8 +127,11 @@ impl Arrival<'_> {
             Some(method) => Method::Known(method),
             None => Method::Other(self.payload.slice_ref(request.path.as_bytes())),
         };
+        let answer = request.terms.as_ref().and_then(|terms| terms.answer.as_ref());
+        let mortal = self.careful || answer.is_some() || method.retries();
         Call {
             origin,
+            frame: mortal.then(|| self.payload.slice_ref(frame)),
             method,
             value: self.payload.slice_ref(request.value),
             codec: request.codec,

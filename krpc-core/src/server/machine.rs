@@ -132,9 +132,13 @@ impl<K: Clone> ServerMachine<K> {
             caller,
             route: service.and_then(|service| service.way_back(&packet.header.reply_to)),
             receipt: Receipt::new(record.appended, now, &self.clock),
+            careful: false,
         };
-        let mut index = 0;
-        for frame in packet.frames() {
+        let (mut frames, mut index) = (packet.frames(), 0);
+        loop {
+            let bytes = frames.rest();
+            let Some(frame) = frames.next() else { break };
+            let bytes = &bytes[..bytes.len() - frames.rest().len()];
             let position = Position { partition, offset: record.offset, index };
             match frame {
                 Ok(Frame::Request(request)) => {
@@ -148,7 +152,7 @@ impl<K: Clone> ServerMachine<K> {
                         self.counts.skipped += 1;
                         continue;
                     }
-                    self.admit(arrival.call(position, request), now);
+                    self.admit(arrival.call(position, request, bytes), now);
                 }
                 Ok(Frame::Cancel(cancel)) => self.handle_cancel(partition, caller, cancel.call),
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),

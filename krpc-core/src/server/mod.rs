@@ -3,6 +3,7 @@
 mod answer;
 mod batch;
 pub mod builtin;
+mod burial;
 pub mod commit_map;
 mod commits;
 pub mod driver;

@@ -28,6 +28,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         metadata: Metadata::new(),
         fingerprint: 0,
         terms: None,
+        frame: None,
     }
 }
 
