@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a driver: time and tasks enter here")]
 
+mod opening;
 mod run;
 
 use std::{
@@ -206,9 +207,11 @@ impl Shared {
             && machine.has_room()
             && self.room_wanted.swap(false, Ordering::AcqRel);
         let releasing = machine.is_releasing();
+        let opens: Vec<_> = std::iter::from_fn(|| machine.poll_open()).collect();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
+        opens.into_iter().for_each(|(service, topic)| self.open_topic(service, topic));
         if let Some((service, status)) = refused {
             self.hello.refused(service, status);
         }

@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{
+    burial::Burials,
     incoming::{Arrival, Call, Methods},
     intake::{Cancelled, Intake, Next},
     ledger::{Ledger, Opened},
@@ -80,6 +81,7 @@ pub struct ServerMachine<K> {
     /// Ending: partitions that still come are not served.
     pub(super) retired: bool,
     cancels: VecDeque<K>,
+    pub(super) burials: Burials,
     pub(super) counts: ServerCounts,
 }
 
@@ -104,6 +106,7 @@ impl<K: Clone> ServerMachine<K> {
             releasing: HashMap::new(),
             retired: false,
             cancels: VecDeque::new(),
+            burials: Burials::default(),
             counts: ServerCounts::default(),
         }
     }
@@ -179,9 +182,9 @@ impl<K: Clone> ServerMachine<K> {
                 if let Some(appended) = appended {
                     self.clock.observe(sent, now, appended);
                 }
-                self.finish_all(cookies);
+                self.handle_stored(cookies, now);
             }
-            Report::Failed { cookies, .. } => self.give_up(cookies),
+            Report::Failed { cookies, status } => self.handle_unstored(cookies, &status, now),
             Report::Retried | Report::Unknown => {}
         }
     }
@@ -193,8 +196,8 @@ impl<K: Clone> ServerMachine<K> {
 
     /// The transport did not take a packet.
     pub fn handle_rejected(&mut self, transmit: Transmit, rejected: Rejected, now: Time) {
-        if let Some((cookies, _)) = self.outbox.handle_rejected(transmit, rejected, now) {
-            self.give_up(cookies);
+        if let Some((cookies, status)) = self.outbox.handle_rejected(transmit, rejected, now) {
+            self.handle_unstored(cookies, &status, now);
         }
     }
 
@@ -206,6 +209,7 @@ impl<K: Clone> ServerMachine<K> {
     /// Time has passed: packets whose backoff is over may leave.
     pub fn handle_timeout(&mut self, now: Time) {
         self.outbox.handle_timeout(now);
+        self.handle_burial_timeout(now);
     }
 
     /// The next call to run. Calls that became too late are answered on the way.
@@ -255,18 +259,20 @@ impl<K: Clone> ServerMachine<K> {
 
     /// When [`ServerMachine::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.outbox.next_timeout()
+        self.outbox.next_timeout().into_iter().chain(self.burials.next_timeout()).min()
     }
 
     /// Whether enough was taken from Kafka for now.
     pub fn is_full(&self) -> bool {
-        self.intake.is_full() || self.ledger.total_unfinished() >= MAX_UNFINISHED
+        let unfinished = self.ledger.total_unfinished();
+        self.intake.is_full() || unfinished >= MAX_UNFINISHED || self.burials.is_full()
     }
 
     /// Whether there is room for more again: later than not full, so that whoever waits for room
     /// is woken for a batch rather than for each call.
     pub fn has_room(&self) -> bool {
-        self.intake.has_room() && self.ledger.total_unfinished() < MAX_UNFINISHED
+        let unfinished = self.ledger.total_unfinished();
+        self.intake.has_room() && unfinished < MAX_UNFINISHED && !self.burials.is_full()
     }
 
     fn admit(&mut self, call: Call, now: Time) {
@@ -311,7 +317,7 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    fn finish_all(&mut self, positions: Cookies<Position>) {
+    pub(super) fn finish_all(&mut self, positions: Cookies<Position>) {
         for position in positions {
             self.ledger.finish(position);
         }

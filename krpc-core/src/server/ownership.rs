@@ -111,6 +111,7 @@ impl<K: Clone> ServerMachine<K> {
     fn disown(&mut self, partition: PartitionId) {
         self.releasing.remove(&partition);
         self.inbox.forget(partition);
+        self.burials.forget(partition);
         if let Some(service) = self.services.get_mut(usize::from(partition.service)) {
             service.owned.remove(&partition.partition);
         }

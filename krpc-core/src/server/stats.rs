@@ -20,6 +20,10 @@ pub struct ServerCounts {
     pub skipped: u64,
     /// Replies that could not be delivered until their deadline.
     pub undeliverable: u64,
+    /// Calls that are in the topic of dead letters.
+    pub buried: u64,
+    /// Calls that should be, and could not be put there.
+    pub unburied: u64,
     /// Committed maps that could not be read.
     pub unreadable_maps: u64,
 }
