@@ -35,7 +35,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a letter is tried whose topic the broker refuses: somebody may be making it good.
-const REFUSED: Duration = Duration::from_mins(1);
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// How long a letter is tried at least, even if its caller waits no longer than that.
 const AT_LEAST: Duration = Duration::from_secs(5);

@@ -26,7 +26,7 @@ const CALLER: InstanceId = InstanceId::from_bytes([2; 16]);
 const HERE: PartitionId = PartitionId { service: 0, partition: 3 };
 const NOW: Time = Time::from_micros(1_800_000_000_000_000);
 const BUDGET: Duration = Duration::from_secs(40);
-const WEEK: Duration = Duration::from_hours(7 * 24);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const STORED: Delivery<'_> = Delivery::Stored { appended: None, offset: None };
 
 const RETRIED: Policy = Policy {
@@ -234,7 +234,7 @@ fn refused() -> SetupError {
 
 #[test]
 fn a_refused_topic_is_tried_for_a_minute_and_the_caller_is_told_half_way() {
-    for (budget, patience) in [(BUDGET, BUDGET / 2), (Duration::from_mins(10), REFUSED)] {
+    for (budget, patience) in [(BUDGET, BUDGET / 2), (Duration::from_secs(600), REFUSED)] {
         let (mut machine, call) = condemned(ANSWERED, budget, MAX_PACKET_BYTES);
         machine.condemn(&call, 3, cause(), NOW);
         assert!(machine.poll_open().is_some());
@@ -259,7 +259,7 @@ fn a_broker_that_is_away_is_waited_for_until_the_deadline_if_nobody_waits() {
     let (endpoint, cause) = (String::new(), String::new());
     let away = SetupError::Unreachable { endpoint, waited: BUDGET, cause };
     machine.handle_opened(0, Topic::Dead, Err(away.clone()), NOW);
-    let hour = NOW + Duration::from_hours(1);
+    let hour = NOW + Duration::from_secs(3600);
     ring(&mut machine, hour, &Err(away));
     assert_eq!((machine.unfinished(), machine.counts().unburied), (1, 0));
     ring(&mut machine, hour + RETRY, &Ok(1));
