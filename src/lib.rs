@@ -7,8 +7,11 @@ mod client;
 mod config;
 mod endpoint;
 mod local;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod rt;
 mod server;
+pub mod store;
 
 pub use client::{Channel, ChannelBuilder};
 pub use config::{Config, KNOBS, Knob};

@@ -26,6 +26,7 @@ pub mod outbox;
 pub mod policy;
 pub mod server;
 pub mod status;
+pub mod store;
 pub mod time;
 pub mod transport;
 pub mod window;

@@ -14,6 +14,25 @@ pub enum Error {
         /// The name of the program.
         program: String,
     },
+    /// A program of a Debian package is not installed.
+    #[error(
+        "`{program}` is needed and was not found in PATH. As root, run: apt-get install --yes \
+         --no-install-recommends {package} (`cargo xtask setup` does)"
+    )]
+    MissingPackage {
+        /// The name of the program.
+        program: &'static str,
+        /// The package that brings it.
+        package: &'static str,
+    },
+    /// Redis ended during its start, or did not answer in time.
+    #[error("Redis was not ready after {waited:?}\n{log}")]
+    Redis {
+        /// How long it was waited for.
+        waited: Duration,
+        /// What it printed.
+        log: String,
+    },
     /// A one-time preparation (fetching the jars, formatting) failed or took too long.
     #[error("preparing Kafka failed: {step}\n{output}")]
     Prepare {

@@ -1,4 +1,4 @@
-//! A real Apache Kafka for tests, benches and development.
+//! A real Apache Kafka for tests, benches and development; and a real Redis.
 //!
 //! [`Kafka::start`] runs one broker, [`Kafka::cluster`] several, each a process of its own on free
 //! local ports with its data in a temporary folder. A broker can be stopped, killed, restarted and
@@ -18,6 +18,8 @@
 //! Nothing outlives the process that started it, however it ends: a small shell process holds the
 //! other end of a pipe and kills the brokers when the pipe closes.
 //!
+//! [`Redis`] is a `redis-server` under the same rule.
+//!
 //! [`Program`] runs another program under the same rule, captures its lines and signals it.
 
 mod error;
@@ -28,6 +30,7 @@ mod node;
 mod ports;
 mod probe;
 mod program;
+mod redis;
 mod settings;
 
 pub use error::Error;
@@ -35,6 +38,7 @@ pub use install::KAFKA_VERSION;
 pub use kafka::{Builder, Kafka};
 pub use ports::free_port;
 pub use program::Program;
+pub use redis::Redis;
 
 /// Names a running broker to be used instead of starting one, for [`Kafka::shared`].
 pub const BROKERS_VARIABLE: &str = "KRPC_TEST_BROKERS";

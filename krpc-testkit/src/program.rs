@@ -159,7 +159,8 @@ impl Program {
         self.send(Signal::INT)
     }
 
-    fn send(&self, what: Signal) -> Result<(), Error> {
+    /// Sends any signal.
+    pub(crate) fn send(&self, what: Signal) -> Result<(), Error> {
         let mut child = self.child();
         let ended = child.try_wait().during(|| format!("could not look at `{}`", self.name))?;
         if ended.is_some() { Ok(()) } else { signal(&child, what) }

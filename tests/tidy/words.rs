@@ -40,6 +40,9 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/scenarios/deadlines.rs", "hold", "a handler that blocks its thread"),
     ("tests/scenarios/deadlines.rs", OWN_TIMEOUT, "shows that nothing happens"),
     ("tests/scenarios/deadlines.rs", PLACE, "lateness beyond what clocks leave in doubt"),
+    ("tests/stores.rs", "a_claim_runs_out_unless_it_is_renewed", "shows that nothing happens"),
+    ("tests/stores.rs", STILL_OWN, "a claim that runs out unseen"),
+    ("tests/stores.rs", "claimed_when_free", "asks for a condition again and again"),
     ("tests/support/mod.rs", "eventually_ok", "asks for a condition again and again"),
     ("tests/support/services.rs", "slow", "a handler that takes time"),
 ];
@@ -50,6 +53,7 @@ const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const MADE_ANEW: &str = "replies_go_on_after_their_topic_was_made_anew";
 const OWN_TIMEOUT: &str = "the_methods_own_timeout_holds_and_the_calls_wins";
 const PLACE: &str = "calls_that_wait_for_a_place_too_long_are_answered_and_not_executed";
+const STILL_OWN: &str = "a_claim_that_ran_out_is_still_ones_own_while_nobody_came";
 const THREE: &str = "of_three_brokers_one_may_be_killed";
 const SUCCESSOR: &str = "a_successor_repeats_the_unfinished_call_and_not_the_finished_ones";
 

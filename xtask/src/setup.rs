@@ -1,5 +1,5 @@
-//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka, and
-//! valgrind for counting instructions.
+//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka, a Redis
+//! for the result store's tests, and valgrind for counting instructions.
 
 use std::env;
 use std::path::Path;
@@ -24,6 +24,7 @@ pub(crate) const TEST: &[Tool] = &[
     BUILD[2],
     Tool { program: "java", packages: &[] },
     Tool { program: "mvn", packages: &["maven"] },
+    Tool { program: "redis-server", packages: &["redis-server"] },
 ];
 
 /// What counting instructions needs.
@@ -31,7 +32,7 @@ pub(crate) const GUARDS: &[Tool] =
     &[BUILD[0], Tool { program: "valgrind", packages: &["valgrind"] }];
 
 /// What every command together needs.
-pub(crate) const ALL: &[Tool] = &[TEST[0], TEST[1], TEST[2], TEST[3], TEST[4], GUARDS[1]];
+pub(crate) const ALL: &[Tool] = &[TEST[0], TEST[1], TEST[2], TEST[3], TEST[4], TEST[5], GUARDS[1]];
 
 /// Either of them will do; which one there is depends on the distribution.
 const JAVA_PACKAGES: [&str; 2] = ["openjdk-21-jre-headless", "openjdk-17-jre-headless"];
@@ -150,8 +151,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_names_its_packages() {
-        let missing = [ALL[0], ALL[3], ALL[4]];
+        let missing = [ALL[0], ALL[3], ALL[4], ALL[5]];
         let packages = packages(&missing, JAVA_PACKAGES[1]);
-        assert_eq!(packages, ["gcc", "libc6-dev", "openjdk-17-jre-headless", "maven"]);
+        assert_eq!(packages.join(" "), "gcc libc6-dev openjdk-17-jre-headless maven redis-server");
     }
 }

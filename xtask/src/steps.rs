@@ -13,6 +13,9 @@ use crate::{guards, setup};
 /// How many seeds of the simulation `ci` runs.
 pub(crate) const CI_SEEDS: u32 = 200;
 
+/// What users may switch on that does not build librdkafka once more.
+const ALL_FEATURES: [&str; 2] = ["--features", "krpc/redis"];
+
 /// How much of Kafka's log a failed test run shows.
 const SHOWN_LOG_LINES: usize = 30;
 
@@ -46,9 +49,10 @@ fn run_tests(args: &[String], counts: &mut Counts, seen: &mut String) -> Result<
     kafka.describe().clone_into(seen);
     // Some tests run the examples as programs.
     let mut steps = Steps::default();
-    steps.add(Cargo::new("build --workspace --examples").run());
+    steps.add(Cargo::new("build --workspace --examples").args(ALL_FEATURES).run());
     for targets in ["--lib --bins --tests --examples", "--doc"] {
-        let test = Cargo::new("test --workspace --no-fail-fast").args(targets.split(' '));
+        let test = Cargo::new("test --workspace --no-fail-fast").args(ALL_FEATURES);
+        let test = test.args(targets.split(' '));
         let test = if args.is_empty() { test } else { test.args(["--"]).args(args) };
         steps.add(test.env(BROKERS_VARIABLE, kafka.bootstrap()).run_counting(counts));
     }
@@ -67,9 +71,9 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     }
     steps.add(setup::ensure(setup::ALL));
     steps.add(Cargo::new("fmt --all -- --check").run());
-    let clippy = Cargo::new("clippy --workspace --all-targets -- -D warnings");
-    steps.add(clippy.run());
-    let doc = Cargo::new("doc --workspace --no-deps");
+    let clippy = Cargo::new("clippy --workspace --all-targets").args(ALL_FEATURES);
+    steps.add(clippy.args(["--", "-D", "warnings"]).run());
+    let doc = Cargo::new("doc --workspace --no-deps").args(ALL_FEATURES);
     steps.add(doc.env("RUSTDOCFLAGS", "-D warnings").run());
     steps.add(Cargo::new("check --package krpc --no-default-features").run());
     steps.add(demo());
@@ -95,7 +99,7 @@ fn msrv() -> Result<(), String> {
         );
         return Ok(());
     }
-    Cargo::of_toolchain(version, "check --workspace").run()
+    Cargo::of_toolchain(version, "check --workspace").args(ALL_FEATURES).run()
 }
 
 /// Licences, advisories, sources and bans by `deny.toml`, where cargo-deny is installed:
