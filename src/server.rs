@@ -4,7 +4,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use krpc_core::server::{driver::Server as CoreServer, service::Service};
 
-use crate::{Config, InstanceId, ServerStats, SetupError, ShutdownError, Status, config, endpoint};
+use crate::{
+    Config, InstanceId, ServerStats, SetupError, ShutdownError, Status, config, endpoint,
+    store::{ResultStore, StoreFailure},
+};
 
 /// A running server. Dropping it ends it as a crash would: other servers repeat what was
 /// unfinished. [`Server::shutdown`] ends it in good order.
@@ -100,6 +103,31 @@ impl ServerBuilder {
     /// How long a shutdown waits for running handlers. Default 30 s.
     pub fn drain_timeout(self, timeout: Duration) -> Self {
         self.set("KRPC_DRAIN_TIMEOUT", format!("{}us", timeout.as_micros()))
+    }
+
+    /// Where results of calls with an idempotency key are kept, so that calls with the same key are
+    /// executed once between them. All servers of a service need the same store. Without one, calls
+    /// with a key are refused with `FAILED_PRECONDITION`.
+    pub fn result_store(mut self, store: impl ResultStore) -> Self {
+        if let Ok(config) = &mut self.config {
+            config.server.idempotency.store = Some(Arc::new(store));
+        }
+        self
+    }
+
+    /// What becomes of calls with an idempotency key while the store does not work. Default
+    /// [`StoreFailure::Refuse`].
+    pub fn when_store_fails(mut self, failure: StoreFailure) -> Self {
+        if let Ok(config) = &mut self.config {
+            config.server.idempotency.when_store_fails = failure;
+        }
+        self
+    }
+
+    /// How long a server that died holds an idempotency key, and how slow one may be before it
+    /// loses it. Default 10 s.
+    pub fn idempotency_lease(self, lease: Duration) -> Self {
+        self.set("KRPC_IDEMPOTENCY_LEASE", format!("{}us", lease.as_micros()))
     }
 
     /// Starts to serve, and returns when the topics are there and the group was asked.

@@ -6,7 +6,10 @@
 //!
 //! [`ServerBuilder::result_store`]: crate::ServerBuilder::result_store
 
-pub use krpc_core::store::{Claim, ClaimId, MemoryStore, ResultStore, StoreError, StoreKey};
+pub use krpc_core::{
+    server::idempotency::StoreFailure,
+    store::{Claim, ClaimId, MemoryStore, ResultStore, StoreError, StoreKey},
+};
 
 #[cfg(feature = "redis")]
 pub use crate::redis::RedisStore;

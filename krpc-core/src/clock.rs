@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
     ids::InstanceId,
+    store::ClaimId,
     time::{Time, micros},
 };
 
@@ -40,6 +41,14 @@ impl Clock {
 /// If the operating system has no entropy to give, which leaves nothing sensible to do.
 pub fn fresh_instance() -> InstanceId {
     InstanceId::from_bytes(random())
+}
+
+/// A fresh random claimant of a key in a result store.
+///
+/// # Panics
+/// As [`fresh_instance`].
+pub(crate) fn fresh_claim() -> ClaimId {
+    ClaimId::from_bytes(random())
 }
 
 /// A number that nobody can foresee.

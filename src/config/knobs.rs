@@ -122,6 +122,14 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| duration(value).map(|it| config.server.commit_interval = it),
     },
     Knob {
+        name: "KRPC_IDEMPOTENCY_LEASE",
+        default: "10s",
+        meaning: "how long a server that died holds an idempotency key; renewed three times in it",
+        too_low: "servers that are slow for a moment lose keys: calls are executed twice",
+        too_high: "calls with the key of a server that died wait that long",
+        apply: |config, value| duration(value).map(|it| config.server.idempotency.lease = it),
+    },
+    Knob {
         name: "KRPC_CONNECT_TIMEOUT",
         default: "10s",
         meaning: "how long connecting and starting may take",

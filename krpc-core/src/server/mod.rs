@@ -9,6 +9,7 @@ mod commits;
 pub mod driver;
 mod events;
 mod greeting;
+pub mod idempotency;
 pub mod incoming;
 pub mod intake;
 pub mod ledger;

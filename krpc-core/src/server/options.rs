@@ -4,7 +4,10 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::service::{Service, check_service_name};
+use super::{
+    idempotency::Idempotency,
+    service::{Service, check_service_name},
+};
 use crate::{error::SetupError, wire};
 
 /// How a server runs.
@@ -24,6 +27,8 @@ pub struct ServerOptions {
     pub keep_trying: bool,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// How the promise of idempotency keys is kept.
+    pub idempotency: Idempotency,
     /// How long a handler's first poll may hold the thread that reads records. When longer ones
     /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
     /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
@@ -41,6 +46,7 @@ impl Default for ServerOptions {
             connect_timeout: Duration::from_secs(10),
             keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
+            idempotency: Idempotency::default(),
             first_poll: Duration::from_micros(100),
         }
     }

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::batch::{Answer, Batch};
+use super::{
+    batch::{Answer, Batch},
+    idempotency::Idempotency,
+};
 use crate::{
     metadata::Metadata,
     status::{Code, Status},
@@ -40,6 +43,11 @@ impl Responder {
     pub(crate) fn detach(&mut self) -> Option<Handle> {
         self.detached = true;
         self.batch.shared().map(|shared| shared.runtime().clone())
+    }
+
+    /// How calls with an idempotency key are to be treated; `None` if the server is gone.
+    pub(crate) fn idempotency(&self) -> Option<Idempotency> {
+        self.batch.shared().map(|shared| shared.options().idempotency.clone())
     }
 
     pub(crate) fn finish(mut self, outcome: Outcome<'_>, metadata: Metadata) {

@@ -16,6 +16,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    idempotency::{Once, Stored},
     incoming::{Call, Method},
     responder::Responder,
 };
@@ -26,6 +27,7 @@ use crate::{
     metadata::Metadata,
     policy::Policy,
     status::{Code, Status},
+    store::StoreKey,
     time::Time,
     wire::frame::Outcome,
 };
@@ -182,13 +184,16 @@ impl Incoming {
         self.responder.finish(Outcome::Status(status), Metadata::new());
     }
 
-    fn start<A, R, H, F>(self, method: &'static MethodDescriptor, handler: H, encode: Encode<R>)
+    fn start<A, R, H, F>(mut self, method: &'static MethodDescriptor, handler: H, encode: Encode<R>)
     where
         A: DeserializeOwned,
         H: FnOnce(Context, A) -> F,
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
+        if let Some(key) = self.idempotency_key() {
+            return self.share(key, method, handler, encode);
+        }
         let Self { call, context, responder, here } = self;
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
         // thread that reads records.
@@ -204,8 +209,51 @@ impl Incoming {
             Ok(Ok((_, Poll::Ready(value)))) => run.respond(Ok(value)),
             Ok(Ok((future, Poll::Pending))) => run.spawn(future),
             Ok(Err(status)) => run.respond(Err(status)),
-            Err(_) => run.respond(Err(Status::new(Code::Internal, "the handler panicked"))),
+            Err(_) => run.respond(Err(panicked())),
         }
+    }
+
+    /// The idempotency key, once: nearly no call has one.
+    fn idempotency_key(&mut self) -> Option<Box<str>> {
+        self.call.terms.as_mut()?.idempotency_key.take()
+    }
+
+    /// Runs a handler whose result is that of all calls with its idempotency key.
+    fn share<A, R, H, F>(
+        self,
+        key: Box<str>,
+        method: &'static MethodDescriptor,
+        handler: H,
+        encode: Encode<R>,
+    ) where
+        A: DeserializeOwned,
+        H: FnOnce(Context, A) -> F,
+        F: Future<Output = R> + Send + 'static,
+        R: 'static,
+    {
+        let Self { call, context, mut responder, .. } = self;
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let key = StoreKey::new(method.path, key);
+            let once = Once::new(responder.idempotency(), key, method.policy.retention, &call)?;
+            let args = arguments::<A>(method, &call)?;
+            Ok((once, handler(context.clone(), args)))
+        }));
+        let (once, future) = match begun.unwrap_or_else(|_| Err(panicked())) {
+            Ok(begun) => begun,
+            Err(status) => return responder.finish(Outcome::Status(status), Metadata::new()),
+        };
+        let codec = call.codec;
+        let execution = Box::pin(async move {
+            let result = future.await;
+            let mut value = Vec::new();
+            match encode(&result, codec, &mut value) {
+                Ok(ok) => Ok(Stored { ok, codec, value: value.into() }),
+                Err(error) => Err(unencodable(method, &error)),
+            }
+        });
+        // Without a server there is nobody to answer.
+        let Some(runtime) = responder.detach() else { return };
+        runtime.spawn(once.answer(execution, context, responder));
     }
 }
 
@@ -302,12 +350,16 @@ pub(super) fn unwanted(context: &Context, now: Time) -> Option<Status> {
     }
 }
 
-fn cancelled() -> Status {
+pub(super) fn cancelled() -> Status {
     Status::new(Code::Cancelled, "the caller gave up")
 }
 
-fn overdue() -> Status {
+pub(super) fn overdue() -> Status {
     Status::new(Code::DeadlineExceeded, "the deadline passed before the handler was done")
+}
+
+pub(super) fn panicked() -> Status {
+    Status::new(Code::Internal, "the handler panicked")
 }
 
 fn unencodable(method: &MethodDescriptor, error: &str) -> Status {
