@@ -6,11 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use bytes::Bytes;
-use krpc_core::{
-    store::{Claim, ClaimId, ResultStore, StoreError, StoreKey},
-    transport::BoxFuture,
-};
+use krpc_core::store::{BoxFuture, Bytes, Claim, ClaimId, ResultStore, StoreError, StoreKey};
 use redis::{
     Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},

@@ -8,7 +8,7 @@
 
 pub use krpc_core::{
     server::idempotency::StoreFailure,
-    store::{Claim, ClaimId, MemoryStore, ResultStore, StoreError, StoreKey},
+    store::{BoxFuture, Bytes, Claim, ClaimId, MemoryStore, ResultStore, StoreError, StoreKey},
 };
 
 #[cfg(feature = "redis")]

@@ -8,6 +8,8 @@ mod blocking;
 mod calls;
 #[path = "scenarios/context.rs"]
 mod context;
+#[path = "scenarios/idempotency.rs"]
+mod idempotency;
 #[path = "scenarios/retries.rs"]
 mod retries;
 mod support;

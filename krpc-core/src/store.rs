@@ -9,10 +9,10 @@ mod memory;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+pub use bytes::Bytes;
 
 pub use self::memory::MemoryStore;
-use crate::transport::BoxFuture;
+pub use crate::transport::BoxFuture;
 
 /// Keeps results of calls by their idempotency keys, for the servers of a service together.
 ///

@@ -9,6 +9,8 @@ mod calculator;
 mod clients;
 mod crash;
 mod garbage;
+#[cfg(feature = "redis")]
+mod redis;
 mod shutdown;
 mod waiting;
 mod work;

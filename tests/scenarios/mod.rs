@@ -6,6 +6,7 @@ mod context;
 mod deadlines;
 mod failures;
 mod garbage;
+mod idempotency;
 mod limits;
 mod retries;
 mod servers;

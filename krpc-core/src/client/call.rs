@@ -204,12 +204,33 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// Calls of a method with the same idempotency key are executed once between them, whoever
+    /// sends them, and all of them have the result of that execution: its value, or the
+    /// application's error. It is kept for as long as `#[rpc(retention = …)]` says, 24 h by default.
+    /// A status, such as that of a handler that panicked, is no result: the next call executes.
+    ///
+    /// The service's servers need a result store, else the call fails with `FailedPrecondition`.
+    /// Should a server die while it executes, another one executes once its claim of the key has
+    /// run out (`KRPC_IDEMPOTENCY_LEASE`, 10 s). The same key with other arguments fails with
+    /// `InvalidArgument`. With a key, calls of any method can be retried and hedged, and are
+    /// retried as those of idempotent methods.
+    ///
+    /// A key that is empty or has more than 256 bytes makes the call fail with `InvalidArgument`
+    /// when it is awaited, before anything is sent.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        if let State::Built(request) = &mut self.reply.state {
+            request.set_idempotency_key(key.into());
+        }
+        self
+    }
+
     /// When this call is sent again after a failure that may pass, instead of as its channel says.
     /// The attempts share the call's deadline, and the channel's budget bounds them together with
     /// those of all other calls of the service.
     ///
-    /// For `#[rpc(idempotent)]` methods only: other calls fail with `InvalidArgument` when they
-    /// are awaited, before anything is sent, unless the policy is [`RetryPolicy::none`].
+    /// For `#[rpc(idempotent)]` methods and calls with an idempotency key only: others fail with
+    /// `InvalidArgument` when they are awaited, before anything is sent, unless the policy is
+    /// [`RetryPolicy::none`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         if let State::Built(request) = &mut self.reply.state {
             request.set_retry(policy);
@@ -222,7 +243,7 @@ impl<T, E> Call<T, E> {
     /// that may pass waits for the other. A call is hedged once, beside the attempts of its policy;
     /// the channel's budget counts it.
     ///
-    /// For `#[rpc(idempotent)]` methods only, as [`Call::retry`].
+    /// For the same calls as [`Call::retry`].
     pub fn hedge(mut self, after: Duration) -> Self {
         if let State::Built(request) = &mut self.reply.state {
             request.set_hedge(after);

@@ -15,7 +15,7 @@ use crate::{
     server::service::MethodDescriptor,
     status::{Code, Status},
     time::Time,
-    wire::{MAX_KEY_BYTES, frame::Terms, packet::Routes},
+    wire::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, frame::Terms, packet::Routes},
 };
 
 pub(super) struct Request {
@@ -79,9 +79,10 @@ impl Request {
         self.method.map_or(&Policy::PLAIN, |method| method.policy)
     }
 
-    /// Whether executing it twice is as good as once.
+    /// Whether sending it twice is as good as once.
     fn idempotent(&self) -> bool {
-        self.method.is_none_or(|method| method.idempotent)
+        let has_key = || self.terms.as_ref().is_some_and(|it| it.idempotency_key.is_some());
+        self.method.is_none_or(|method| method.idempotent) || has_key()
     }
 
     /// From here on it ends when the broker has it, and its answer goes this way.
@@ -97,47 +98,67 @@ impl Request {
         self.terms.get_or_insert_default().key = Some(key.into());
     }
 
+    pub(super) fn set_idempotency_key(&mut self, key: String) {
+        if self.promises().at_most_once {
+            let path = &self.path;
+            return self.refuse(format!("{path} is executed once at most, with or without a key"));
+        }
+        self.terms.get_or_insert_default().idempotency_key = Some(key.into());
+    }
+
     pub(super) fn set_retry(&mut self, policy: RetryPolicy) {
         if let Some(mistake) = policy.mistake() {
             return self.refuse(mistake.to_owned());
-        }
-        if policy.repeats() && !self.idempotent() {
-            return self.refuse(self.once("retried"));
         }
         self.repeats.get_or_insert_default().policy = Some(policy);
     }
 
     pub(super) fn set_hedge(&mut self, after: Duration) {
-        if !self.idempotent() {
-            return self.refuse(self.once("hedged"));
-        }
         self.repeats.get_or_insert_default().hedge = Some(after);
     }
 
     /// What keeps it from being sent, whatever the state of things.
     pub(super) fn mistake(&mut self) -> Option<Status> {
-        if self.fault.is_none()
-            && let Some(terms) = &self.terms
-        {
-            let key = terms.key.as_deref();
-            if let Some(message) = self.repeats_mistake(key).or_else(|| key_mistake(key?)) {
-                self.refuse(message);
-            }
+        let asks = self.terms.is_some() || self.repeats.is_some();
+        if asks && let Some(message) = self.repeats_mistake().or_else(|| self.keys_mistake()) {
+            self.refuse(message);
         }
         self.fault.take().map(|status| *status)
     }
 
-    /// Why a call on such terms cannot be repeated as its caller wants.
-    fn repeats_mistake(&self, key: Option<&[u8]>) -> Option<String> {
+    /// Why the call cannot be repeated as its caller wants.
+    fn repeats_mistake(&self) -> Option<String> {
         let repeats = self.repeats.as_ref()?;
         let hedged = repeats.hedge.is_some();
-        if hedged && key.is_some() {
-            return Some("a call with a key has one server, so it cannot be hedged".to_owned());
-        }
-        let repeated = hedged || repeats.policy.is_some_and(|policy| policy.repeats());
-        let message =
-            "a call that ends when the broker has it is repeated by its server, if at all";
-        (self.queued && repeated).then(|| message.to_owned())
+        let retried = repeats.policy.is_some_and(|policy| policy.repeats());
+        let has_key = self.terms.as_ref().is_some_and(|terms| terms.key.is_some());
+        let message = match () {
+            () if !hedged && !retried => return None,
+            () if !self.idempotent() => {
+                let what = if hedged { "hedged" } else { "retried" };
+                return Some(format!(
+                    "{} is not `#[rpc(idempotent)]` and the call has no idempotency key, so it \
+                     cannot be {what}",
+                    self.path
+                ));
+            }
+            () if self.queued => {
+                "a call that ends when the broker has it is repeated by its server, if at all"
+            }
+            () if hedged && has_key => "a call with a key has one server, so it cannot be hedged",
+            () => return None,
+        };
+        Some(message.to_owned())
+    }
+
+    fn keys_mistake(&self) -> Option<String> {
+        let terms = self.terms.as_ref()?;
+        let key = terms.key.as_ref().map(|key| ("key", key.len(), MAX_KEY_BYTES));
+        let once = terms.idempotency_key.as_ref();
+        let once = once.map(|key| ("idempotency key", key.len(), MAX_IDEMPOTENCY_KEY_BYTES));
+        let wrong = |(_, len, max): &(&str, usize, usize)| !(1..=*max).contains(len);
+        let (what, len, max) = key.into_iter().chain(once).find(wrong)?;
+        Some(format!("the {what} of a call has {len} bytes; 1 to {max} travel"))
     }
 
     /// Whether it may be sent more than once: then it is kept until it ends.
@@ -158,10 +179,6 @@ impl Request {
     /// After how long without an answer it is sent once more.
     pub(super) fn hedge(&self) -> Option<Duration> {
         self.repeats.as_ref().and_then(|repeats| repeats.hedge)
-    }
-
-    fn once(&self, what: &str) -> String {
-        format!("{} is not `#[rpc(idempotent)]`, so its calls cannot be {what}", self.path)
     }
 
     pub(super) fn refuse(&mut self, message: String) {
@@ -191,14 +208,6 @@ impl Request {
     /// When it is too late to execute it.
     pub(super) fn expires(&self, now: Time) -> Time {
         self.deadline(now) + self.times().1
-    }
-}
-
-fn key_mistake(key: &[u8]) -> Option<String> {
-    match key.len() {
-        0 => Some("the key of a call cannot be empty".to_owned()),
-        1..=MAX_KEY_BYTES => None,
-        len => Some(format!("the key of a call has {len} bytes; at most {MAX_KEY_BYTES} travel")),
     }
 }
 
