@@ -66,8 +66,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A result store in Redis 6 or later, or what speaks its protocol. Clones share its connection,
 /// which is made again when it is lost.
 ///
-/// It is as durable as Redis is: where Redis forgets, as after a crash without a recent save or in a
-/// failover, calls may be executed again. It must not evict keys (`maxmemory-policy noeviction`).
+/// It is as durable as Redis is: where Redis forgets, as after a crash without a recent save or in
+/// a failover, calls may be executed again. It must not evict keys (`maxmemory-policy noeviction`).
 #[derive(Clone)]
 pub struct RedisStore {
     connection: ConnectionManager,

@@ -23,6 +23,10 @@ const REASON: usize = 3;
 const SLEEPS: &[(&str, &str, &str)] = &[
     ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-core/src/hello/tests.rs", "answer", "a broker that is far away, in virtual time"),
+    ("krpc-core/src/server/idempotency/tests.rs", "execution", "a handler, in virtual time"),
+    ("krpc-core/src/server/idempotency/tests.rs", LOST_ANSWER, "a broken store, in virtual time"),
+    ("krpc-core/src/server/idempotency/tests.rs", LOST_CLAIM, "a lease, in virtual time"),
+    ("krpc-core/src/server/idempotency/tests.rs", NO_ANSWER, "a broken store, in virtual time"),
     ("krpc-core/tests/opening.rs", "open", "a broker that is far away, in virtual time"),
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
@@ -35,6 +39,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("krpc-transport-kafka/tests/kafka/pressure.rs", FULL, "shows that nothing happens"),
     ("krpc-transport-kafka/tests/kafka/support.rs", "full", "a driver that is full for a while"),
     ("tests/guarantees/crash.rs", SUCCESSOR, "commits happen unseen, in the server's process"),
+    ("tests/guarantees/redis.rs", "place", "a handler that takes time"),
     ("tests/guarantees/work.rs", "eventually", "asks for a condition again and again"),
     ("tests/guarantees/work.rs", "run", "a handler that takes time"),
     ("tests/scenarios/deadlines.rs", "hold", "a handler that blocks its thread"),
@@ -50,7 +55,10 @@ const SLEEPS: &[(&str, &str, &str)] = &[
 const AFTER_FATAL: &str = "after_a_fatal_error_a_new_producer_takes_over";
 const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
+const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing";
+const LOST_CLAIM: &str = "who_lost_its_claim_answers_with_the_others_result";
 const MADE_ANEW: &str = "replies_go_on_after_their_topic_was_made_anew";
+const NO_ANSWER: &str = "a_result_is_no_answer_before_it_is_stored_unless_so_wished";
 const OWN_TIMEOUT: &str = "the_methods_own_timeout_holds_and_the_calls_wins";
 const PLACE: &str = "calls_that_wait_for_a_place_too_long_are_answered_and_not_executed";
 const STILL_OWN: &str = "a_claim_that_ran_out_is_still_ones_own_while_nobody_came";

@@ -2,8 +2,8 @@
 //! result is the answer of all.
 //!
 //! A call claims its key, executes, puts its result in the claim's place, and only then answers.
-//! The others ask again until the result is there. Who executes renews its claim; should it die, the
-//! claim runs out, and the next who asks executes. A status is no result: it frees the key.
+//! The others ask again until the result is there. Who executes renews its claim; should it die,
+//! the claim runs out, and the next who asks executes. A status is no result: it frees the key.
 //!
 //! from: [`super::service`], instead of a first poll
 //! to: [`crate::store`], then [`super::responder`]

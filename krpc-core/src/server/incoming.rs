@@ -83,10 +83,10 @@ pub struct Call {
 impl Call {
     /// A term that this server cannot keep to yet: the call is refused rather than executed.
     pub(super) fn unkept_term(&self) -> Option<&'static str> {
-        let Terms { key, idempotency_key, answer, due, origin, attempt } = self.terms.as_deref()?;
+        let Terms { key, idempotency_key: _, answer, due, origin, attempt } =
+            self.terms.as_deref()?;
         let unkept = [
             (key.is_some(), "key"),
-            (idempotency_key.is_some(), "idempotency key"),
             (answer.is_some(), "answer"),
             (due.is_some(), "due"),
             (origin.is_some(), "origin"),

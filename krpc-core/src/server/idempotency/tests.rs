@@ -1,3 +1,5 @@
+//! One key, several servers, and a store that may be out of reach; in virtual time.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::AtomicU8;

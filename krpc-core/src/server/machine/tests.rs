@@ -14,7 +14,7 @@ use crate::{
     wire::{
         MAX_PACKET_BYTES,
         coding::put_varint,
-        frame::{Announce, Cancel, FrameKind, Reply, Request, Terms},
+        frame::{Announce, Cancel, Due, FrameKind, Reply, Request, Terms},
         packet::Header,
     },
 };
@@ -343,11 +343,12 @@ fn a_malformed_request_is_finished_in_its_place() {
 #[test]
 fn a_term_that_is_not_kept_is_refused_and_its_call_not_executed() {
     let mut machine = owner(8);
+    let due = Some(Due { due: NOW, look: NOW });
     let idempotency_key = Some("order".into());
     let frames = [
         on_terms(1, Terms { attempt: Some(2), ..Terms::default() }),
-        on_terms(2, Terms { idempotency_key, ..Terms::default() }),
-        on_terms(3, Terms::default()),
+        on_terms(2, Terms { due, ..Terms::default() }),
+        on_terms(3, Terms { idempotency_key, ..Terms::default() }),
     ];
     machine.handle_record(&record(HERE, 0, &frames), NOW);
     let place = run(&mut machine).unwrap();
