@@ -19,7 +19,9 @@ pub use krpc_core::{
     client::{
         call::{Call, Client as UntypedClient, Reply, ReplyFuture},
         channel::ChannelStats,
+        enqueue::Enqueue,
         retry::{RetryCounts, RetryPolicy},
+        ticket::Ticket,
     },
     context::{Caller, Context},
     error::{Error, SetupError, ShutdownError},
@@ -40,7 +42,7 @@ pub use server::{ServeError, Server, ServerBuilder, ctrl_c};
 pub mod prelude {
     use std::time::Duration;
 
-    pub use crate::{Call, Channel, Code, Context, Reply, Server, Status, ctrl_c};
+    pub use crate::{Call, Channel, Code, Context, Reply, Server, Status, Ticket, ctrl_c};
 
     /// A duration of whole seconds.
     pub const fn secs(secs: u64) -> Duration {

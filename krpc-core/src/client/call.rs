@@ -20,6 +20,7 @@ use super::{
     attempts::Attempts,
     channel::{Channel, ServiceChannel},
     ending::{DecodeError, reply},
+    enqueue::Enqueue,
     request::{Request, no_time, open, start},
     retry::RetryPolicy,
 };
@@ -249,6 +250,26 @@ impl<T, E> Call<T, E> {
             request.set_hedge(after);
         }
         self
+    }
+
+    /// Leaves the call with the broker and yields a ticket, with which its answer can be fetched
+    /// later: from this process or another, before or after either was restarted. No server need be
+    /// there. The ticket comes when the broker has the call.
+    ///
+    /// The call lives as long as [`Call::timeout`] says, or for the queue timeout
+    /// (`KRPC_QUEUE_TIMEOUT`, 7 days); the wait for the broker is as long as for an answer. Its
+    /// answer is kept as long as the retention of the service's results topic
+    /// (`KRPC_RESULTS_RETENTION`, 7 days). It is not sent again by itself: [`Call::retry`] and
+    /// [`Call::hedge`] make it fail with `InvalidArgument`, as does the call of a method that every
+    /// service has, such as `ping`.
+    pub fn enqueue(mut self) -> Enqueue<T, E> {
+        let built = match &mut self.reply.state {
+            state @ State::Built(_) => std::mem::replace(state, State::Done),
+            _ => State::Done,
+        };
+        let State::Built(mut request) = built else { return Enqueue::new(None) };
+        request.enqueue();
+        Enqueue::new(Some(request))
     }
 
     /// Yields the value together with what is known of its way.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::opening::Opening;
 use super::{
+    enqueue::ResultsEnd,
     events::Events,
     machine::ClientMachine,
     pending::Completion,
@@ -128,6 +129,8 @@ pub(crate) struct ServiceChannel {
     budget: Mutex<Budget>,
     /// Where the timers of calls run that are polled outside of any runtime.
     runtime: OnceLock<Handle>,
+    /// Where the answers of calls that are enqueued will be.
+    pub(super) results: ResultsEnd,
 }
 
 /// What a channel's calls for one service are doing.
@@ -246,6 +249,7 @@ impl Channel {
             alarm: Alarm::new(),
             budget: Mutex::new(Budget::new(self.inner.shared.options.retry_budget)),
             runtime: OnceLock::new(),
+            results: ResultsEnd::default(),
         });
         if let Some(status) = self.inner.closed.get() {
             service.close(status);
@@ -256,6 +260,14 @@ impl Channel {
             Err(_) => service.close(&Status::new(Code::ResourceExhausted, "too many services")),
         }
         service
+    }
+}
+
+impl Shared {
+    /// Spreads clients over partitions.
+    fn seed(&self) -> u64 {
+        let id = self.me.as_bytes();
+        u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]])
     }
 }
 
@@ -334,7 +346,7 @@ impl ServiceChannel {
     /// Until then, or until the channel is closed. Only calls that may be sent again wait so.
     pub(crate) fn wait_until(&self, at: Time) -> BoxFuture<'static, ()> {
         // Whoever polls the call need not be within a runtime.
-        let runtime = Handle::try_current().ok().or_else(|| self.runtime.get().cloned());
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime().cloned());
         let _inside = runtime.as_ref().map(Handle::enter);
         let sleep = tokio::time::sleep_until(self.shared.clock.instant(at).into());
         let closed = self.closing.clone().cancelled_owned();
@@ -346,6 +358,26 @@ impl ServiceChannel {
         })
     }
 
+    /// Once the service was opened, the runtime in which it was.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
+    }
+
+    /// The service's index within its channel.
+    pub(super) const fn index(&self) -> u16 {
+        self.index
+    }
+
+    pub(super) fn transport(&self) -> Result<&dyn ClientTransport, Status> {
+        let transport = self.shared.transport.get().map(|transport| &**transport);
+        transport.ok_or_else(|| SetupError::Closed.to_status())
+    }
+
+    /// One of so many, for this client: others have others.
+    pub(super) fn spread(&self, partitions: u32) -> u32 {
+        u32::try_from(self.shared.seed() % u64::from(partitions.max(1))).unwrap_or_default()
+    }
+
     /// Calls with a key are to come, or such as must not be executed twice. Said before the service
     /// opens, their first one does not wait for what they need.
     pub(crate) fn expect_exact(&self) {
@@ -355,8 +387,8 @@ impl ServiceChannel {
     }
 
     fn prepare_exact(&self) {
-        if let Some(transport) =
-            self.shared.transport.get().filter(|_| self.exact.load(Ordering::Acquire))
+        if self.exact.load(Ordering::Acquire)
+            && let Ok(transport) = self.transport()
         {
             transport.prepare_exact();
         }

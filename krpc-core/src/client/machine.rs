@@ -242,6 +242,11 @@ impl<W> ClientMachine<W> {
         self.clock.uncertainty(now)
     }
 
+    /// A moment on the broker's clock; on this one's as long as that is not known.
+    pub fn broker_time(&self, at: Time) -> Time {
+        self.clock.to_broker(at).unwrap_or(at)
+    }
+
     /// Packets sent since the start: calls share them.
     pub const fn packets(&self) -> u64 {
         self.outbox.packets()

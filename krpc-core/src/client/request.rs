@@ -91,6 +91,14 @@ impl Request {
         self.terms.get_or_insert_default().answer = Some(answer);
     }
 
+    /// The same, for its answer to be fetched; the way is known when it is sent.
+    pub(super) fn enqueue(&mut self) {
+        if self.method.is_none() {
+            return self.refuse(format!("{} is answered at once, so it has no ticket", self.path));
+        }
+        self.queue(Routes::new());
+    }
+
     pub(super) fn set_key(&mut self, key: Vec<u8>) {
         if self.method.is_none() {
             return self.refuse(format!("{} keeps no order, so its calls have no key", self.path));

@@ -134,8 +134,7 @@ impl ServiceChannel {
     async fn prepare(&self) -> Result<Mutex<ClientMachine<Waker>>, SetupError> {
         check_service_name(&self.name)?;
         let transport = self.shared.transport.get().ok_or(SetupError::Closed)?;
-        let id = self.shared.me.as_bytes();
-        let seed = u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
+        let seed = self.shared.seed();
         let (topology, reply_partition) = transport.open(self.index, &self.name, seed).await?;
         let setup = ClientSetup {
             me: self.shared.me,
