@@ -3,7 +3,7 @@
 
 use krpc_core::client::call::Client as CoreClient;
 pub use krpc_core::{
-    key::bytes_of as key_of,
+    key::key_of,
     policy::{Policy, ServerRetry, Then},
     server::service::{ArgDescriptor, Incoming, MethodDescriptor, Service, ServiceDescriptor},
 };

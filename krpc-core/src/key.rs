@@ -44,7 +44,8 @@ use bytes::Bytes;
     message = "`{Self}` is not a key",
     label = "cannot be a key",
     note = "keys are text, bytes, integers of a fixed width, `bool` and `char`; of anything else, \
-            as a float or several values, make a text: `format!(\"{{tenant}}/{{account}}\")`"
+            as a float or several values, make a text: `format!(\"{{tenant}}/{{account}}\")`; a \
+            type of your own may implement `krpc::Key`"
 )]
 pub trait Key {
     /// Appends its bytes to `out`.
@@ -52,7 +53,7 @@ pub trait Key {
 }
 
 /// The bytes of a key.
-pub fn bytes_of<K: Key + ?Sized>(key: &K) -> Vec<u8> {
+pub fn key_of<K: Key + ?Sized>(key: &K) -> Vec<u8> {
     let mut out = Vec::new();
     key.put(&mut out);
     out
@@ -149,36 +150,36 @@ mod tests {
     #[test]
     fn integers_are_all_their_bytes_as_javas_serializers_write_them() {
         // LongSerializer and IntegerSerializer: big-endian, two's complement.
-        assert_eq!(bytes_of(&1_i64), [0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!(bytes_of(&-2_i32), [0xff, 0xff, 0xff, 0xfe]);
-        assert_eq!(bytes_of(&0x0102_u16), [1, 2]);
-        assert_eq!(bytes_of(&7_u8), [7]);
-        assert_eq!(bytes_of(&1_u128).len(), 16);
-        assert_ne!(bytes_of(&1_i32), bytes_of(&1_i64));
+        assert_eq!(key_of(&1_i64), [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(key_of(&-2_i32), [0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(key_of(&0x0102_u16), [1, 2]);
+        assert_eq!(key_of(&7_u8), [7]);
+        assert_eq!(key_of(&1_u128).len(), 16);
+        assert_ne!(key_of(&1_i32), key_of(&1_i64));
     }
 
     #[test]
     fn text_is_utf_8_and_bytes_are_themselves() {
         for text in ["", "a", "Größe", "日本"] {
-            assert_eq!(bytes_of(text), text.as_bytes());
-            assert_eq!(bytes_of(&text.to_owned()), text.as_bytes());
+            assert_eq!(key_of(text), text.as_bytes());
+            assert_eq!(key_of(&text.to_owned()), text.as_bytes());
         }
-        assert_eq!(bytes_of(&'ö'), "ö".as_bytes());
-        assert_eq!(bytes_of(&[1_u8, 2]), [1, 2]);
-        assert_eq!(bytes_of(&vec![1_u8, 2]), [1, 2]);
-        assert_eq!(bytes_of(&Bytes::from_static(&[1, 2])), [1, 2]);
-        assert_eq!((bytes_of(&true), bytes_of(&false)), (vec![1], vec![0]));
+        assert_eq!(key_of(&'ö'), "ö".as_bytes());
+        assert_eq!(key_of(&[1_u8, 2]), [1, 2]);
+        assert_eq!(key_of(&vec![1_u8, 2]), [1, 2]);
+        assert_eq!(key_of(&Bytes::from_static(&[1, 2])), [1, 2]);
+        assert_eq!((key_of(&true), key_of(&false)), (vec![1], vec![0]));
     }
 
     #[test]
     fn what_points_to_a_key_is_that_key() {
         let key = "acme";
-        assert_eq!(bytes_of(&&key), key.as_bytes());
-        assert_eq!(bytes_of(&Box::<str>::from(key)), key.as_bytes());
-        assert_eq!(bytes_of(&Arc::<str>::from(key)), key.as_bytes());
-        assert_eq!(bytes_of(&Cow::Borrowed(key)), key.as_bytes());
-        assert_eq!(bytes_of(&Cow::<str>::Owned(key.to_owned())), key.as_bytes());
-        assert_eq!(bytes_of(&Box::new(3_u16)), [0, 3]);
+        assert_eq!(key_of(&&key), key.as_bytes());
+        assert_eq!(key_of(&Box::<str>::from(key)), key.as_bytes());
+        assert_eq!(key_of(&Arc::<str>::from(key)), key.as_bytes());
+        assert_eq!(key_of(&Cow::Borrowed(key)), key.as_bytes());
+        assert_eq!(key_of(&Cow::<str>::Owned(key.to_owned())), key.as_bytes());
+        assert_eq!(key_of(&Box::new(3_u16)), [0, 3]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Options: of `#[krpc::service(..)]`, and of `#[rpc(..)]` on its methods.
 
+mod duration;
 mod entry;
+mod retry;
 
 use std::time::Duration;
 
@@ -9,16 +11,14 @@ use quote::ToTokens;
 use syn::{Attribute, LitStr, Meta, Path, Token, ext::IdentExt};
 
 use self::entry::{Entry, entries};
-use crate::problems::Problems;
+use crate::{model::Delivery, problems::Problems};
 
 /// What a service can be told.
 const SERVICE: &[&str] = &["name", "version", "crate"];
 
 /// What a method can be told.
-const METHOD: &[&str] = &["timeout", "idempotent", "name"];
-
-/// Options of methods that this version does not have yet.
-const LATER: &[&str] = &["key", "one_way", "retry", "at_most_once"];
+const METHOD: &[&str] =
+    &["timeout", "idempotent", "name", "key", "one_way", "at_most_once", "retry", "retention"];
 
 /// Options of a service, where they were given.
 #[derive(Default)]
@@ -34,6 +34,7 @@ pub(crate) struct MethodOptions {
     pub(crate) name: Option<LitStr>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) delivery: Delivery,
 }
 
 impl ServiceOptions {
@@ -52,12 +53,12 @@ impl ServiceOptions {
             "name" => self.name = Some(entry.string("\"acme.Sum\"")?),
             "version" => self.version = Some(entry.version()?),
             "crate" => self.krpc = Some(entry.path()?),
-            other if METHOD.contains(&other) || LATER.contains(&other) => {
+            other if METHOD.contains(&other) => {
                 return Err(entry.error(format!(
                     "`{other}` is an option of a method: write `#[rpc({other} ..)]` above it"
                 )));
             }
-            other => return Err(entry.error(unknown("service", other, SERVICE, &[]))),
+            other => return Err(entry.error(unknown("a service", other, SERVICE))),
         }
         Ok(())
     }
@@ -88,37 +89,57 @@ impl MethodOptions {
     fn take_entry(&mut self, entry: &Entry) -> syn::Result<()> {
         match entry.key.unraw().to_string().as_str() {
             "name" => self.name = Some(entry.string("\"add\"")?),
-            "timeout" => self.timeout = Some(entry.timeout()?),
+            "timeout" => self.timeout = Some(entry.duration("a timeout", "\"2s\"")?),
             "idempotent" => {
                 entry.flag()?;
                 self.idempotent = true;
             }
-            later if LATER.contains(&later) => {
-                let message = format!("`{later}` is not supported in this version of krpc");
-                return Err(entry.error(message));
+            "key" => self.delivery.key = Some(entry.expression()?),
+            "one_way" => {
+                entry.flag()?;
+                self.delivery.one_way = Some(entry.key.span());
+            }
+            "at_most_once" => {
+                entry.flag()?;
+                self.delivery.at_most_once = Some(entry.key.span());
+            }
+            "retry" => {
+                let (retry, outcome) = retry::parse(entry);
+                self.delivery.retry = Some(retry);
+                outcome?;
+            }
+            "retention" => {
+                let retention = entry.duration("a retention", "\"24h\"")?;
+                self.delivery.retention = Some((entry.key.span(), retention));
+            }
+            other if retry::OPTIONS.contains(&other) => {
+                return Err(entry.error(format!(
+                    "`{other}` is an option of `retry`: write `retry(max = .., {other} = ..)`"
+                )));
             }
             other if SERVICE.contains(&other) => {
                 return Err(entry.error(format!(
                     "`{other}` is an option of the service: write `#[krpc::service({other} = ..)]`"
                 )));
             }
-            other => return Err(entry.error(unknown("method", other, METHOD, LATER))),
+            other => return Err(entry.error(unknown("a method", other, METHOD))),
         }
         Ok(())
     }
 }
 
 /// `key` is not among `known`: names them, and the one that was probably meant.
-fn unknown(of: &str, key: &str, known: &[&str], later: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .chain(later)
-        .map(|name| (distance(key, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len() / 2);
-    let hint = nearest.map_or(String::new(), |(_, name)| format!("; did you mean `{name}`?"));
+fn unknown(of: &str, key: &str, known: &[&str]) -> String {
+    let hint = meant(key, known.iter().copied());
     let list: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!("unknown option `{key}` of a {of}: there are {}{hint}", list.join(", "))
+    format!("unknown option `{key}` of {of}: there are {}{hint}", list.join(", "))
+}
+
+/// The one of `known` that was probably meant by `given`, as the end of a message.
+pub(crate) fn meant<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let nearest = known.map(|name| (distance(given, name), name)).min();
+    let nearest = nearest.filter(|(distance, name)| *distance <= name.len() / 2);
+    nearest.map_or(String::new(), |(_, name)| format!("; did you mean `{name}`?"))
 }
 
 /// How many letters must be added, taken away or changed to make `b` of `a`.
@@ -144,6 +165,7 @@ mod tests {
     use syn::parse_quote;
 
     use super::*;
+    use crate::model::Then;
 
     fn service(tokens: TokenStream) -> (ServiceOptions, Vec<String>) {
         let mut problems = Problems::default();
@@ -228,12 +250,50 @@ mod tests {
     }
 
     #[test]
-    fn options_of_later_versions_are_refused_by_name() {
-        let (_, problems) = method(vec![parse_quote! {
-            #[rpc(key = account, one_way, retry(max = 5, backoff = "1s..2s"), at_most_once)]
+    fn all_options_of_delivery() {
+        let (options, problems) = method(vec![parse_quote! {
+            #[rpc(
+                key = format!("{a}/{b}"), one_way, at_most_once, retention = "7d",
+                retry(max = 5, backoff = "1s..2s", then = drop),
+            )]
         }]);
-        assert_eq!(problems.len(), 4);
-        assert!(problems.iter().all(|text| text.contains("not supported in this version")));
+        assert_eq!(problems, [] as [&str; 0]);
+        let delivery = options.delivery;
+        assert!(matches!(delivery.key, Some(syn::Expr::Macro(_))));
+        assert!(delivery.one_way.is_some() && delivery.at_most_once.is_some());
+        let retry = delivery.retry.unwrap();
+        assert_eq!((retry.max, retry.first.as_secs(), retry.most.as_secs()), (5, 1, 2));
+        assert!(matches!(retry.then, Then::Drop));
+        assert_eq!(delivery.retention.unwrap().1.as_secs(), 7 * 86_400);
+    }
+
+    #[test]
+    fn a_retry_has_defaults() {
+        let (options, problems) = method(vec![parse_quote!(#[rpc(retry(max = 100))])]);
+        assert_eq!(problems, [] as [&str; 0]);
+        let retry = options.delivery.retry.unwrap();
+        assert_eq!((retry.max, retry.first.as_millis(), retry.most.as_secs()), (100, 100, 10));
+        assert!(matches!(retry.then, Then::DeadLetter));
+    }
+
+    #[test]
+    fn a_bad_retry_is_a_retry_nevertheless() {
+        for bad in [
+            quote!(retry),
+            quote!(retry = 5),
+            quote!(retry()),
+            quote!(retry(max)),
+            quote!(retry(max = 0)),
+            quote!(retry(max = 101)),
+            quote!(retry(max = "5")),
+            quote!(retry(max = 5, most = 2)),
+            quote!(retry(max = 5, then = "drop")),
+            quote!(retry(max = 5, then = later)),
+        ] {
+            let (options, problems) = method(vec![parse_quote!(#[rpc(#bad)])]);
+            assert_eq!(problems.len(), 1, "{bad}: {problems:?}");
+            assert!(options.delivery.retry.is_some(), "{bad}");
+        }
     }
 
     #[test]

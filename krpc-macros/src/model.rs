@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 
 use proc_macro2::{Ident, Span};
 use quote::format_ident;
-use syn::{Attribute, ItemTrait, LitStr, Path, TraitItem, TraitItemFn, Type, ext::IdentExt};
+use syn::{Attribute, Expr, ItemTrait, LitStr, Path, TraitItem, TraitItemFn, Type, ext::IdentExt};
 
 use crate::text;
 
@@ -39,12 +39,42 @@ pub(crate) struct Method {
     pub(crate) error: Option<Type>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) delivery: Delivery,
     /// The names of what is generated for it, distinct among the methods of its trait.
     pub(crate) names: Names,
     /// Whether a mistake was found in it, so that its signature cannot be relied on.
     pub(crate) flawed: bool,
     /// The first mistake that was found in what it returns.
     pub(crate) flawed_result: Option<syn::Error>,
+}
+
+/// What a method promises of the delivery of its calls, and where it says so.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    /// An expression over the arguments.
+    pub(crate) key: Option<Expr>,
+    pub(crate) one_way: Option<Span>,
+    pub(crate) at_most_once: Option<Span>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) retention: Option<(Span, Duration)>,
+}
+
+/// How often a server executes a call, and when.
+pub(crate) struct Retry {
+    pub(crate) place: Span,
+    /// Executions in all.
+    pub(crate) max: u32,
+    /// The first pause.
+    pub(crate) first: Duration,
+    /// The longest pause.
+    pub(crate) most: Duration,
+    pub(crate) then: Then,
+}
+
+/// What follows the last failure.
+pub(crate) enum Then {
+    DeadLetter,
+    Drop,
 }
 
 /// One argument that travels.

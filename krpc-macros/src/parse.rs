@@ -107,6 +107,7 @@ fn method(function: &mut TraitItemFn, names: model::Names, problems: &mut Proble
         error,
         timeout: options.timeout,
         idempotent: options.idempotent,
+        delivery: options.delivery,
         names,
         flawed: problems.count() > before,
         flawed_result: problems.since(before_result),

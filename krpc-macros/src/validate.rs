@@ -1,5 +1,7 @@
 //! What cannot be served, each with a message of its own at its own place.
 
+mod delivery;
+
 use std::collections::{HashMap, HashSet};
 
 use syn::{
@@ -23,7 +25,8 @@ const MAX_METHOD_NAME: usize = 150;
 const MAX_ARGS: usize = 64;
 
 /// What every client has of its own. `clone` is not inherent, but a method would hide it.
-pub(crate) const CLIENT: &[&str] = &["connect", "new", "local", "clone"];
+pub(crate) const CLIENT: &[&str] =
+    &["connect", "new", "local", "clone", "attach", "status", "cancel"];
 
 /// Finds every mistake in `service`, and marks the methods that have one.
 pub(crate) fn service(service: &mut Service, problems: &mut Problems) {
@@ -60,6 +63,8 @@ fn method(function: &TraitItemFn, method: &mut Method, problems: &mut Problems) 
     let result = problems.since(before_result);
     method.flawed_result = method.flawed_result.take().or(result).or(generic);
     method.flawed |= problems.count() > before;
+    // No flaw of the signature, which stands as it is.
+    delivery::check(function, method, problems);
 }
 
 fn trait_form(item: &ItemTrait, problems: &mut Problems) {

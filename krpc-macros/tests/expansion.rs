@@ -79,6 +79,48 @@ fn a_service_is_described_as_it_was_written() {
     assert!(golden.contains(&format!("fingerprint: {FINGERPRINT}u32")));
 }
 
+/// Promises of delivery, under the same lints.
+mod delivered {
+    #[krpc::service]
+    pub(crate) trait Bank {
+        /// Puts money into an account.
+        ///
+        /// # Errors
+        /// Without the account.
+        #[rpc(key = account, at_most_once)]
+        async fn deposit(&self, cx: &krpc::Context, account: String) -> Result<u64, String>;
+        #[rpc(key = format!("{tenant}/{}", accounts[0] % 16), one_way)]
+        #[rpc(retry(max = 5, backoff = "1s..1m", then = drop), retention = "7d")]
+        async fn settle(&self, tenant: String, accounts: Vec<u64>) -> Result<(), String>;
+    }
+
+    pub(crate) struct Imp;
+
+    impl Bank for Imp {
+        async fn deposit(&self, _: &krpc::Context, account: String) -> Result<u64, String> {
+            account.parse().map_err(|_| account)
+        }
+
+        async fn settle(&self, _: String, _: Vec<u64>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn promises_of_delivery_are_described() {
+    use krpc::rt::{Policy, ServerRetry, Then};
+
+    let server = delivered::BankServer::new(delivered::Imp);
+    let [deposit, settle] = describe(&server).methods else { panic!("two methods") };
+    assert_eq!(*deposit.policy, Policy { keyed: true, at_most_once: true, ..Policy::PLAIN });
+    let (first, most) = (Duration::from_secs(1), Duration::from_secs(60));
+    let retry = Some(ServerRetry { max: 5, first, most, then: Then::Drop });
+    let retention = Some(Duration::from_secs(7 * 86_400));
+    let expected = Policy { keyed: true, one_way: true, retry, retention, ..Policy::PLAIN };
+    assert_eq!(*settle.policy, expected);
+}
+
 const FINGERPRINT: u32 = 2_536_001_786;
 
 #[test]

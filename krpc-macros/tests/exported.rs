@@ -28,6 +28,13 @@ pub trait Exported: Send + Sync + Debug {
     #[allow(clippy::too_many_arguments, clippy::many_single_char_names)]
     async fn many(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8);
 
+    /// Is called by key.
+    ///
+    /// # Errors
+    /// When it is not there.
+    #[rpc(key = format!("{tenant}/{}", values.len()), one_way, retry(max = 2))]
+    async fn keyed(&self, tenant: String, values: Vec<u64>) -> Result<(), Failure>;
+
     /// Is not to be called any more.
     #[deprecated]
     async fn old(&self);

@@ -183,6 +183,45 @@ mod from_macro {
     }
 }
 
+/// Keys of which one half, the argument or the expression, comes from a macro of the user's.
+mod key_from_macro {
+    macro_rules! keyed {
+        ($name:ident, $arg:ident, $($method:ident: $key:expr;)*) => {
+            #[krpc::service]
+            pub(crate) trait $name {
+                $(#[rpc(key = $key)] async fn $method(&self, $arg: String);)*
+                #[rpc(key = $arg)]
+                async fn name(&self, $arg: String);
+                #[rpc(key = $arg.as_bytes()[0] % 4)]
+                async fn part(&self, $arg: String);
+                #[rpc(key = own)]
+                async fn own(&self, own: u8);
+                #[rpc(key = format!("{own}/{0}", $arg))]
+                async fn text(&self, own: u8, $arg: String);
+            }
+        };
+    }
+
+    keyed! {
+        Keyed, tenant,
+        given: tenant;
+        precedence: tenant.len() as u64 + 1;
+        inline: format!("{tenant}/{}", tenant.len());
+        shadowed: Some(&tenant).map(|tenant| tenant.as_str()).unwrap_or_default();
+    }
+
+    /// Arguments with the names of what makes the key, which is theirs all the same.
+    #[krpc::service]
+    pub(crate) trait Names {
+        #[rpc(key = key)]
+        async fn f(&self, key: u8, __key: u8, call: u8);
+        #[rpc(key = __key)]
+        async fn g(&self, __key: String, key_of: u8);
+        #[rpc(key = r#type)]
+        async fn h(&self, cx: &krpc::Context, r#type: u8);
+    }
+}
+
 #[test]
 fn a_macro_of_the_users_may_write_the_trait() {
     let server = from_macro::MadeServer::new(from_macro::Imp);

@@ -6,10 +6,13 @@
 use std::time::Duration;
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
-use syn::{LitStr, Path, Token, parse::Parser, spanned::Spanned};
+use syn::{
+    Expr, LitStr, Path, Token,
+    parse::{Parse, Parser},
+    spanned::Spanned,
+};
 
-/// The longest timeout: longer ones are mistakes, and the sum with any date stays in range.
-const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+use super::duration::duration;
 
 /// One option: `key`, `key = value` or `key(list)`.
 pub(super) struct Entry {
@@ -60,20 +63,50 @@ impl Entry {
         Err(syn::Error::new(span, message))
     }
 
-    pub(super) fn string(&self, example: &str) -> syn::Result<LitStr> {
-        let message = format!("`{0}` expects a string literal: `{0} = {example}`", self.key);
+    /// Its value, if it is one of the kind that `message` asks for.
+    pub(super) fn value<T: Parse>(&self, message: &str) -> syn::Result<T> {
         match &self.value {
-            Value::Assigned(value) => syn::parse2::<LitStr>(value.clone())
-                .map_err(|_| syn::Error::new_spanned(value, message)),
+            Value::Assigned(value) => {
+                syn::parse2(value.clone()).map_err(|_| syn::Error::new_spanned(value, message))
+            }
             Value::List(list) => Err(syn::Error::new(list.span(), message)),
             Value::None => Err(self.error(message)),
+        }
+    }
+
+    pub(super) fn string(&self, example: &str) -> syn::Result<LitStr> {
+        self.value(&format!("`{0}` expects a string literal: `{0} = {example}`", self.key))
+    }
+
+    /// What stands in its parentheses.
+    pub(super) fn list(&self, example: &str) -> syn::Result<TokenStream> {
+        let message = format!("`{0}` expects options in parentheses: `{0}({example})`", self.key);
+        match &self.value {
+            Value::List(list) => Ok(list.stream()),
+            Value::Assigned(value) => Err(syn::Error::new_spanned(value, message)),
+            Value::None => Err(self.error(message)),
+        }
+    }
+
+    /// An expression that has something of the arguments in it.
+    pub(super) fn expression(&self) -> syn::Result<Expr> {
+        let message = format!(
+            "`{0}` expects an argument, or what is made of some: \
+                               `{0} = account`, `{0} = format!(\"{{tenant}}/{{account}}\")`",
+            self.key
+        );
+        match self.value(&message)? {
+            Expr::Lit(literal) => Err(syn::Error::new_spanned(literal, message)),
+            expression => Ok(expression),
         }
     }
 
     pub(super) fn version(&self) -> syn::Result<LitStr> {
         let version = self.string("\"1.2\"")?;
         // At most nine digits: a number that any language's parser takes.
-        let number = |part: &str| (1..=9).contains(&part.len()) && digits(part) == part.len();
+        let number = |part: &str| {
+            (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
         let text = version.value();
         if text.split('.').all(number) && text.split('.').count() <= 3 {
             return Ok(version);
@@ -82,9 +115,9 @@ impl Entry {
         Err(syn::Error::new(version.span(), message))
     }
 
-    pub(super) fn timeout(&self) -> syn::Result<Duration> {
-        let text = self.string("\"2s\"")?;
-        duration(&text.value()).map_err(|message| syn::Error::new(text.span(), message))
+    /// A duration, which is called `what` in messages.
+    pub(super) fn duration(&self, what: &str, example: &str) -> syn::Result<Duration> {
+        duration(what, &self.string(example)?)
     }
 
     /// A crate's name or a path from one, as a string or bare; `crate::..` for a re-export.
@@ -127,67 +160,4 @@ pub(super) fn entries(tokens: TokenStream) -> Vec<syn::Result<Entry>> {
         Ok(entry)
     });
     parsed.collect()
-}
-
-/// How many bytes at the start of `text` are decimal digits.
-fn digits(text: &str) -> usize {
-    text.bytes().take_while(u8::is_ascii_digit).count()
-}
-
-/// `500ms`, `2s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    const FORM: &str = "a timeout is a whole number and `ms`, `s`, `m` or `h`: \"500ms\", \"2s\"";
-    const LONG: &str = "a timeout is at most 366 days";
-    let (number, unit) = text.split_at(digits(text));
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(FORM),
-    };
-    if number.is_empty() {
-        return Err(FORM);
-    }
-    // Only digits, so what does not fit is too long.
-    let number: u64 = number.parse().map_err(|_| LONG)?;
-    let timeout = Duration::from_millis(number.checked_mul(millis).ok_or(LONG)?);
-    match timeout {
-        Duration::ZERO => Err("a timeout is longer than zero"),
-        timeout if timeout > MAX_TIMEOUT => Err(LONG),
-        timeout => Ok(timeout),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("8784h"), Ok(MAX_TIMEOUT));
-        for bad in [
-            "",
-            "s",
-            "2",
-            "2 s",
-            " 2s",
-            "2s ",
-            "-2s",
-            "+2s",
-            "1.5s",
-            "2ns",
-            "2S",
-            "0s",
-            "8785h",
-            "99999999999999999999s",
-            "18446744073709551615h",
-            "2s3",
-        ] {
-            assert!(duration(bad).is_err(), "{bad:?}");
-        }
-    }
 }

@@ -3,12 +3,15 @@
 //! from: the user's `sum.add(1, 2)`
 //! to: `krpc::rt::Client::call`, the call's builder
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Expr, Ident, Path, spanned::Spanned};
 
 use super::{cfgs, docs, notices, quiet};
-use crate::model::{Arg, Method, Service, ours};
+use crate::{
+    model::{Arg, Method, Service, ours},
+    text,
+};
 
 /// The struct and its methods.
 pub(super) fn expand(service: &Service) -> TokenStream {
@@ -92,11 +95,47 @@ fn call(service: &Service, method: &Method) -> TokenStream {
         Some(error) => quote_spanned!(ours(error.span())=> try_call),
         None => quote!(call),
     };
+    let call = quote!(self.inner.#call(&#module::#descriptor, &#args { #(#names),* }));
+    let body = match &method.delivery.key {
+        None => call,
+        Some(key) => keyed(&service.krpc, method, key, &call),
+    };
+    quote!(#head { #body })
+}
+
+/// Makes the key before the arguments are moved to where they travel.
+fn keyed(krpc: &Path, method: &Method, key: &Expr, call: &TokenStream) -> TokenStream {
+    // Never an argument's name, even if one is spelled so.
+    let name = Ident::new("__key", Span::mixed_site());
+    let tokens = over_arguments(method, key.to_token_stream());
+    // At the user's expression, so that what cannot be a key is found there.
+    let key = quote_spanned!(ours(key.span())=> &(#tokens));
     quote! {
-        #head {
-            self.inner.#call(&#module::#descriptor, &#args { #(#names),* })
-        }
+        let #name = #krpc::rt::key_of(#key);
+        #call.key(#name)
     }
+}
+
+/// The same tokens, in which the names of arguments mean those of the client's method, also where a
+/// `macro_rules!` of the user's wrote one of the two. A text may name arguments: `"{account}"`.
+fn over_arguments(method: &Method, tokens: TokenStream) -> TokenStream {
+    let is_argument = |ident: &Ident| method.args.iter().any(|arg| arg.ident == *ident);
+    let same = |token| match token {
+        TokenTree::Group(group) => {
+            let inner = over_arguments(method, group.stream());
+            let mut same = Group::new(group.delimiter(), inner);
+            same.set_span(group.span());
+            same.into()
+        }
+        mut token @ (TokenTree::Ident(_) | TokenTree::Literal(_)) => {
+            if !matches!(&token, TokenTree::Ident(ident) if !is_argument(ident)) {
+                token.set_span(ours(token.span()));
+            }
+            token
+        }
+        token => token,
+    };
+    tokens.into_iter().map(same).collect()
 }
 
 /// Everything of a client's method but its body.
@@ -108,6 +147,7 @@ pub(crate) fn head(service: &Service, method: &Method) -> TokenStream {
         let doc = format!(" Calls `{}/{}`.", service.name.value(), method.wire.value());
         docs.push(quote!(#[doc = #doc]));
     }
+    docs.extend(promises(method));
     let args = method.args.iter().map(|arg| {
         let (name, ty) = (arg.name(), &arg.ty);
         quote!(#name: #ty)
@@ -118,4 +158,23 @@ pub(crate) fn head(service: &Service, method: &Method) -> TokenStream {
         #(#notices)*
         #vis fn #name(&self, #(#args),*) -> #krpc::Call<#(#output),*>
     }
+}
+
+/// What a caller is promised, as a section of the documentation.
+fn promises(method: &Method) -> impl Iterator<Item = TokenStream> {
+    let delivery = &method.delivery;
+    let key = delivery.key.as_ref().map(|key| {
+        let key = text::of(key);
+        format!(" By key, `{key}`: its calls are executed one at a time, in order.")
+    });
+    let one_way = delivery.one_way.map(|_| {
+        " One way: it ends once the broker has the call; nobody waits for its result.".to_owned()
+    });
+    let at_most_once = delivery.at_most_once.map(|_| {
+        " At most once: it is never executed again, so its outcome may stay unknown.".to_owned()
+    });
+    let promises: Vec<_> = [key, one_way, at_most_once].into_iter().flatten().collect();
+    let heading = (!promises.is_empty()).then(|| " # Delivery".to_owned());
+    let lines = heading.into_iter().chain(promises);
+    lines.map(|line| quote!(#[doc = ""] #[doc = #line]))
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::Path;
 
 use super::cfgs;
 use crate::{
-    model::{Method, Service},
+    model::{Delivery, Method, Service, Then},
     text,
 };
 
@@ -58,6 +59,7 @@ fn descriptor(service: &Service, method: &Method) -> TokenStream {
     }));
     let timeout = option(method.timeout.map(duration));
     let idempotent = method.idempotent;
+    let policy = policy(krpc, &method.delivery);
     let fingerprint = method.fingerprint();
     quote! {
         #(#cfgs)*
@@ -70,9 +72,43 @@ fn descriptor(service: &Service, method: &Method) -> TokenStream {
             error: #error,
             timeout: #timeout,
             idempotent: #idempotent,
-            policy: &#krpc::rt::Policy::PLAIN,
+            policy: &#policy,
             fingerprint: #fingerprint,
         };
+    }
+}
+
+fn policy(krpc: &Path, delivery: &Delivery) -> TokenStream {
+    let plain = quote!(#krpc::rt::Policy::PLAIN);
+    let retry = delivery.retry.as_ref().map(|retry| {
+        let (max, first, most) = (retry.max, duration(retry.first), duration(retry.most));
+        let then = match retry.then {
+            Then::DeadLetter => quote!(DeadLetter),
+            Then::Drop => quote!(Drop),
+        };
+        let then = quote!(#krpc::rt::Then::#then);
+        let retry =
+            quote!(#krpc::rt::ServerRetry { max: #max, first: #first, most: #most, then: #then });
+        let retry = option(Some(retry));
+        quote!(retry: #retry)
+    });
+    let retention = delivery.retention.map(|(_, retention)| {
+        let retention = option(Some(duration(retention)));
+        quote!(retention: #retention)
+    });
+    let stated: Vec<TokenStream> = [
+        delivery.key.as_ref().map(|_| quote!(keyed: true)),
+        delivery.one_way.map(|_| quote!(one_way: true)),
+        delivery.at_most_once.map(|_| quote!(at_most_once: true)),
+        retry,
+        retention,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match stated[..] {
+        [] => plain,
+        _ => quote!(#krpc::rt::Policy { #(#stated,)* ..#plain }),
     }
 }
 

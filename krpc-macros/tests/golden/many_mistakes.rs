@@ -4,7 +4,7 @@
     "unknown option `nmae` of a service: there are `name`, `version`, `crate`; did you mean `name`?"
 }
 ::core::compile_error! {
-    "`retry` is not supported in this version of krpc"
+    "`max` is the number of executions in all, from 1 to 100: `max = 5`"
 }
 ::core::compile_error! {
     "an argument is one plain name: take it apart in the implementation"

@@ -3,7 +3,7 @@ use krpc::Context;
 #[krpc::service(version = "one")]
 trait Bad<T> {
     fn blocking(&self, x: &str) -> u8;
-    #[rpc(retry(max = 5))]
+    #[rpc(retry(max = 0))]
     async fn again(&self, (a, b): (u8, u8), cx: &Context) -> std::io::Result<()>;
     async fn fine(&self, x: u8) -> u8;
 }
