@@ -10,6 +10,8 @@ mod calls;
 mod context;
 #[path = "scenarios/idempotency.rs"]
 mod idempotency;
+#[path = "scenarios/queued.rs"]
+mod queued;
 #[path = "scenarios/retries.rs"]
 mod retries;
 mod support;

@@ -8,6 +8,7 @@ mod failures;
 mod garbage;
 mod idempotency;
 mod limits;
+mod queued;
 mod retries;
 mod servers;
 mod setup;

@@ -28,7 +28,7 @@ use crate::{
     codec::ValueCodec,
     error::Error,
     ids::{CallId, InstanceId},
-    key::{Key, bytes_of},
+    key::{Key, key_of},
     metadata::Metadata,
     server::{
         builtin::{INFO, PING, ServiceInfo},
@@ -200,7 +200,7 @@ impl<T, E> Call<T, E> {
     /// when it is awaited, before anything is sent.
     pub fn key(mut self, key: impl Key) -> Self {
         if let State::Built(request) = &mut self.reply.state {
-            request.set_key(bytes_of(&key));
+            request.set_key(key_of(&key));
         }
         self
     }
