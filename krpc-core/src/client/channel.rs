@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::opening::Opening;
 use super::{
+    dead::reader::Reader,
     enqueue::ResultsEnd,
     events::Events,
     machine::ClientMachine,
@@ -127,6 +128,8 @@ pub(crate) struct ServiceChannel {
     alarm: Arc<Alarm>,
     /// What its calls may be sent again, all together.
     budget: Mutex<Budget>,
+    /// Reads its dead letters, when somebody asks for them.
+    pub(super) letters: Reader,
     /// Where the timers of calls run that are polled outside of any runtime.
     runtime: OnceLock<Handle>,
     /// Where the answers of calls that are enqueued will be.
@@ -248,6 +251,7 @@ impl Channel {
             closing: CancellationToken::new(),
             alarm: Alarm::new(),
             budget: Mutex::new(Budget::new(self.inner.shared.options.retry_budget)),
+            letters: Reader::default(),
             runtime: OnceLock::new(),
             results: ResultsEnd::default(),
         });
@@ -301,6 +305,18 @@ impl Drop for Inner {
 impl ServiceChannel {
     pub(crate) fn options(&self) -> &ClientOptions {
         &self.shared.options
+    }
+
+    pub(super) const fn index(&self) -> u16 {
+        self.index
+    }
+
+    pub(super) fn transport(&self) -> Option<&Arc<dyn ClientTransport>> {
+        self.shared.transport.get()
+    }
+
+    pub(super) const fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     pub(crate) fn clock(&self) -> Clock {

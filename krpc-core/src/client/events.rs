@@ -17,7 +17,7 @@ use crate::{
     status::Status,
     time::Time,
     transport::{
-        ClientEvents, Delivery, ProducerEvents, Record, Rejected, Transmitter, split_token,
+        ClientEvents, Delivery, ProducerEvents, Record, Rejected, Topic, Transmitter, split_token,
     },
 };
 
@@ -67,7 +67,10 @@ impl ProducerEvents for Events {
 impl ClientEvents for Events {
     fn arrived(&self, record: Record) {
         let Some(service) = self.service(usize::from(record.partition.service)) else { return };
-        service.with(|machine, now| machine.handle_record(&record, now));
+        match record.topic {
+            Topic::Dead => service.letters.arrived(&record),
+            _ => _ = service.with(|machine, now| machine.handle_record(&record, now)),
+        }
     }
 
     fn broken(&self, status: Status) {

@@ -4,6 +4,7 @@ mod attempts;
 pub mod balance;
 pub mod call;
 pub mod channel;
+pub mod dead;
 mod ending;
 pub mod enqueue;
 mod events;

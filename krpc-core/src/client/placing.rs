@@ -9,11 +9,13 @@ use std::{borrow::Cow, time::Duration};
 use super::{balance::Balance, machine::ClientMachine, pending::InFlight};
 use crate::{
     codec::ValueCodec,
-    ids::CallId,
+    ids::{CallId, InstanceId},
     metadata::Metadata,
     murmur2,
+    outbox::LaneKey,
     status::{Code, Status},
     time::Time,
+    transport::{Target, Topic},
     wire::{
         QUEUED_OVERHEAD,
         coding::WireError,
@@ -133,6 +135,52 @@ impl<W> ClientMachine<W> {
                 Err(unsendable(&error))
             }
         }
+    }
+
+    /// Puts a frame that is no call into another topic; it ends as a call does that waits for its
+    /// receipt only.
+    ///
+    /// # Errors
+    /// The channel is closed, or the frame cannot be written.
+    pub(super) fn post(
+        &mut self,
+        (topic, partition): (Topic, u32),
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
+        wait: Duration,
+        waiter: W,
+        now: Time,
+    ) -> Result<CallId, Status> {
+        if let Some(status) = &self.closed {
+            return Err(status.clone());
+        }
+        let deadline = now + wait;
+        let posted = InFlight {
+            // Of no calls partition, so no server's.
+            partition: u32::MAX,
+            started: now,
+            deadline,
+            on_stored: true,
+            exact: false,
+            at_most_once: false,
+        };
+        let id = self.pending.register(posted, Some(waiter));
+        let target = Target { service: self.setup.service, topic, partition, exact: false };
+        let lane = LaneKey { target, destination: InstanceId::ANY };
+        match self.outbox.push(lane, Some(id), deadline, encode) {
+            Ok(_) => {
+                self.receipts += 1;
+                Ok(id)
+            }
+            Err(error) => {
+                self.pending.remove(id);
+                Err(unsendable(&error))
+            }
+        }
+    }
+
+    /// This moment on the broker's clock, as far as that is known.
+    pub(super) fn broker_time(&self, now: Time) -> Time {
+        self.clock.to_broker(now).unwrap_or(now)
     }
 
     /// The partition of a key, whoever owns it.
