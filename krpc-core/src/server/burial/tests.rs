@@ -16,8 +16,8 @@ use crate::{
     transport::{Delivery, Record, Topology},
     wire::{
         MAX_PACKET_BYTES,
-        frame::{Frame, Request},
-        packet::{Header, Route},
+        frame::{Frame, Request, Terms},
+        packet::{Header, Route, Routes},
     },
 };
 
@@ -73,10 +73,12 @@ fn take(machine: &mut Machine) -> Call {
     dispatch.call
 }
 
-fn request(budget: Duration) -> Request<'static> {
+/// Of a caller who waits, or who does not.
+fn request(waits: bool, budget: Duration) -> Request<'static> {
+    let silent = || Box::new(Terms { answer: Some(Routes::new()), ..Terms::default() });
     Request {
         call: CallId(9),
-        terms: None,
+        terms: (!waits).then(silent),
         path: "mill/work",
         budget,
         deadline: None,
@@ -89,9 +91,9 @@ fn request(budget: Duration) -> Request<'static> {
 
 fn record(reply_to: &[Route], budget: Duration) -> Record {
     let mut out = Vec::new();
-    let reply_to = reply_to.into();
+    let (waits, reply_to) = (!reply_to.is_empty(), reply_to.into());
     Header { sender: CALLER, destination: InstanceId::ANY, sequence: 0, reply_to }.encode(&mut out);
-    request(budget).encode(&mut out).unwrap();
+    request(waits, budget).encode(&mut out).unwrap();
     let (topic, payload) = (Topic::Calls, Bytes::from(out));
     Record { topic, partition: HERE, offset: 0, appended: None, payload }
 }
@@ -155,7 +157,7 @@ fn a_call_is_finished_only_when_its_letter_is_stored() {
     assert_eq!((dead.partition, dead.offset, dead.index), (3, 0, 0));
     assert_eq!((&dead.cause, dead.at), (&cause(), NOW));
     let mut original = Vec::new();
-    request(BUDGET).encode(&mut original).unwrap();
+    request(true, BUDGET).encode(&mut original).unwrap();
     assert_eq!(dead.request, original, "to the byte");
     assert!(sent(&mut machine, NOW).is_none(), "the caller is not told before");
     assert_eq!((machine.unfinished(), committed(&mut machine)), (1, vec![]));
@@ -290,7 +292,7 @@ fn a_letter_that_is_too_large_loses_its_cause_and_then_itself() {
     let cause = || cause().with_details(details.clone());
     for (room, buried) in [(0, 0), (100, 1), (900, 1)] {
         let mut original = Vec::new();
-        request(BUDGET).encode(&mut original).unwrap();
+        request(true, BUDGET).encode(&mut original).unwrap();
         let (mut machine, call) = condemned(ANSWERED, BUDGET, 50 + original.len() + room);
         machine.condemn(&call, 3, cause(), NOW);
         machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
