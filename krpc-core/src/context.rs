@@ -25,7 +25,18 @@ struct Inner {
     deadline: Time,
     attempt: u32,
     caller: Caller,
+    key: Option<Box<[u8]>>,
     cancelled: SetOnce<()>,
+}
+
+/// What is known of a call when its handler begins.
+pub(crate) struct Facts {
+    pub(crate) metadata: Metadata,
+    /// On the time line of the context's clock.
+    pub(crate) deadline: Time,
+    pub(crate) attempt: u32,
+    pub(crate) caller: InstanceId,
+    pub(crate) key: Option<Box<[u8]>>,
 }
 
 /// Who makes a call.
@@ -48,20 +59,16 @@ impl fmt::Display for Caller {
 }
 
 impl Context {
-    /// Of a call by `caller` that has until `deadline` on this clock's time line.
-    pub(crate) fn new(
-        metadata: Metadata,
-        clock: Clock,
-        deadline: Time,
-        caller: InstanceId,
-    ) -> Self {
+    pub(crate) fn new(clock: Clock, facts: Facts) -> Self {
+        let Facts { metadata, deadline, attempt, caller, key } = facts;
         let inner = Inner {
             metadata,
             reply_metadata: Mutex::default(),
             clock,
             deadline,
-            attempt: 1,
+            attempt,
             caller: Caller { instance: caller },
+            key,
             cancelled: SetOnce::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -83,8 +90,8 @@ impl Context {
         self.deadline().saturating_duration_since(Instant::now())
     }
 
-    /// Which execution of this call this is, as far as this server knows; the first is 1. This
-    /// version counts no attempts across servers: it is always 1.
+    /// Which execution of this call this is, as far as this server knows; the first is 1. Those
+    /// that failed here and were repeated are counted; those of other servers are not.
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
     }
@@ -92,6 +99,11 @@ impl Context {
     /// Who calls.
     pub fn caller(&self) -> Caller {
         self.inner.caller
+    }
+
+    /// The bytes of the call's key, if it has one.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.inner.key.as_deref()
     }
 
     /// Resolves when the call is no longer wanted: its caller gave up, its deadline passed, or

@@ -60,8 +60,8 @@ impl<K: Clone> ServerMachine<K> {
         now: Time,
     ) {
         let Some(Route::Partition(partition)) = origin.route else {
-            self.counts.undeliverable += 1;
-            self.ledger.finish(origin.position);
+            self.counts.undeliverable += u64::from(!origin.silent);
+            self.settle(origin.position);
             return;
         };
         let lane = reply_lane(origin.position.partition.service, partition, origin.caller);

@@ -281,7 +281,7 @@ impl<K: Clone> ServerMachine<K> {
         }
         for position in cookies {
             match self.burials.take(&position) {
-                None => _ = self.ledger.finish(position),
+                None => self.settle(position),
                 Some(letter) if letter.lost => {}
                 Some(letter) => {
                     self.counts.buried += 1;
@@ -320,7 +320,7 @@ impl<K: Clone> ServerMachine<K> {
     fn end(&mut self, origin: &Origin, status: Status, now: Time) {
         match origin.route {
             Some(_) => self.reply(origin, Outcome::Status(status), &Metadata::new(), now),
-            None => _ = self.ledger.finish(origin.position),
+            None => self.settle(origin.position),
         }
     }
 }

@@ -43,6 +43,9 @@ use crate::{
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
 };
 
+/// How long handlers that are cut off may take to end: a thread that computes is not waited for.
+const CUT_OFF: Duration = Duration::from_millis(500);
+
 /// A running server. Dropping it ends it as a crash would: nothing is answered any more, and
 /// other servers repeat what was unfinished. [`Server::shutdown`] ends it in good order.
 #[derive(Debug)]
@@ -208,6 +211,7 @@ impl Shared {
             && self.room_wanted.swap(false, Ordering::AcqRel);
         let releasing = machine.is_releasing();
         let opens: Vec<_> = std::iter::from_fn(|| machine.poll_open()).collect();
+        let ripe = machine.take_ripe();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
@@ -223,6 +227,10 @@ impl Shared {
         }
         if releasing {
             self.quiet.notify_waiters();
+        }
+        if ripe && let Some(shared) = self.batch.shared() {
+            // As a task: this may be a delivery report's thread, or inside of a run.
+            self.runtime.spawn(async move { shared.step(|_, _| {}) });
         }
         Some(result)
     }
@@ -274,10 +282,15 @@ impl Shared {
 
     /// Waits until nothing of these partitions runs or has its reply under way, at most so long.
     async fn quiet(&self, partitions: &[PartitionId], patience: Duration) {
+        self.until(patience, |machine| machine.is_released(partitions)).await;
+    }
+
+    /// Waits until partitions on their way out have come so far, at most so long.
+    async fn until(&self, patience: Duration, so_far: impl Fn(&ServerMachine<Context>) -> bool) {
         let until = Instant::now() + patience;
         loop {
             let progress = self.quiet.notified();
-            let done = self.machine.get().is_none_or(|it| it.lock().is_released(partitions));
+            let done = self.machine.get().is_none_or(|machine| so_far(&machine.lock()));
             if done || tokio::time::timeout_at(until, progress).await.is_err() {
                 return;
             }
@@ -289,6 +302,9 @@ impl Shared {
         partitions: Vec<PartitionId>,
     ) -> Vec<CommitPoint> {
         self.quiet(&partitions, self.options.release_timeout).await;
+        if self.with(|machine, _| machine.cut_off(&partitions)) == Some(true) {
+            self.until(CUT_OFF, |machine| machine.is_cut_off(&partitions)).await;
+        }
         self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
     }
 }

@@ -13,8 +13,10 @@ use crate::{
     deadline::{MAX_TIMEOUT, Receipt},
     ids::{CallId, InstanceId, Position},
     metadata::Metadata,
-    server::service::MethodDescriptor,
+    policy::{ServerRetry, Then},
+    server::{keys::KeyHash, service::MethodDescriptor},
     time::Time,
+    transport::Topology,
     wire::{
         frame::{Request, Terms},
         packet::Route,
@@ -38,6 +40,10 @@ pub struct Origin {
     pub deadline: Time,
     /// How long it was under way, as far as the clocks tell.
     pub flight: Duration,
+    /// What tells the call's key from others, if it has one.
+    pub key: Option<KeyHash>,
+    /// Nobody wants an answer.
+    pub silent: bool,
 }
 
 /// The methods of a service, as it describes them.
@@ -78,21 +84,70 @@ pub struct Call {
     pub terms: Option<Box<Terms>>,
     /// Its frame as it stands in the record; only of calls that may become dead letters.
     pub frame: Option<Bytes>,
+    /// Executions here that failed.
+    pub failed: u32,
 }
+
+/// Of calls that nobody waits for, if their method says nothing else.
+const ONCE: ServerRetry = ServerRetry {
+    max: 1,
+    first: Duration::from_millis(100),
+    most: Duration::from_secs(10),
+    then: Then::DeadLetter,
+};
 
 impl Call {
     /// A term that this server cannot keep to yet: the call is refused rather than executed.
     pub(super) fn unkept_term(&self) -> Option<&'static str> {
-        let Terms { key, idempotency_key: _, answer, due, origin, attempt } =
-            self.terms.as_deref()?;
-        let unkept = [
-            (key.is_some(), "key"),
-            (answer.is_some(), "answer"),
-            (due.is_some(), "due"),
-            (origin.is_some(), "origin"),
-            (attempt.is_some(), "attempt"),
-        ];
-        unkept.into_iter().find_map(|(is_there, term)| is_there.then_some(term))
+        let terms = self.terms.as_deref()?;
+        terms.due.is_some().then_some("due")
+    }
+
+    /// The call's key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.terms.as_ref()?.key.as_deref()
+    }
+
+    /// Whether its caller does not wait for its answer: it is executed again when it fails.
+    pub fn is_queued(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.answer.is_some())
+    }
+
+    /// Executions that came before and failed, wherever that was.
+    pub fn executions(&self) -> u32 {
+        let moved = self.terms.as_ref().and_then(|terms| terms.attempt);
+        moved.unwrap_or(1).saturating_sub(1).saturating_add(self.failed)
+    }
+
+    /// Which execution the next one is, as its handler is told.
+    pub fn attempt(&self) -> u32 {
+        self.executions().saturating_add(1)
+    }
+
+    /// How often it is executed, and what follows.
+    pub fn retry(&self) -> ServerRetry {
+        match self.method {
+            Method::Known(method) => method.policy.retry.unwrap_or(ONCE),
+            Method::Other(_) => ONCE,
+        }
+    }
+
+    /// Whether it becomes a dead letter once it is given up. What a caller comes back for does
+    /// only if its method asks for it: its error is an answer like others.
+    pub fn may_be_buried(&self) -> bool {
+        self.origin.silent || self.method.retries()
+    }
+
+    /// When an execution that begins now is over time. Calls that wait in the topic have long
+    /// deadlines; what the method says bounds one execution of them.
+    pub fn execution_deadline(&self, now: Time) -> Time {
+        match self.method {
+            Method::Known(method) if self.is_queued() => {
+                let bound = method.timeout.map_or(Time::MAX, |timeout| now + timeout);
+                bound.min(self.origin.deadline)
+            }
+            _ => self.origin.deadline,
+        }
     }
 }
 
@@ -101,6 +156,7 @@ impl Call {
 pub(super) struct Arrival<'a> {
     pub(super) payload: &'a Bytes,
     pub(super) methods: Methods,
+    pub(super) topology: Topology,
     pub(super) caller: InstanceId,
     pub(super) route: Option<Route>,
     pub(super) receipt: Receipt,
@@ -114,7 +170,7 @@ impl Arrival<'_> {
     pub(super) fn call(&self, position: Position, request: Request<'_>, frame: &[u8]) -> Call {
         let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
         let flight = deadline.map(|deadline| self.receipt.flight(deadline - budget));
-        let origin = Origin {
+        let mut origin = Origin {
             position,
             caller: self.caller,
             id: request.call,
@@ -122,7 +178,12 @@ impl Arrival<'_> {
             received: self.receipt.received(),
             deadline: self.receipt.deadline(budget, deadline),
             flight: flight.unwrap_or_default(),
+            key: None,
+            silent: false,
         };
+        if let Some(terms) = &request.terms {
+            self.agree(terms, &mut origin);
+        }
         let method = match self.methods.iter().find(|method| method.path == request.path) {
             Some(method) => Method::Known(method),
             None => Method::Other(self.payload.slice_ref(request.path.as_bytes())),
@@ -138,6 +199,28 @@ impl Arrival<'_> {
             metadata: request.metadata.into_owned(),
             fingerprint: request.fingerprint,
             terms: request.terms,
+            failed: 0,
         }
     }
+
+    /// What a call's terms say of where it comes from and its answer goes.
+    fn agree(&self, terms: &Terms, origin: &mut Origin) {
+        if let Some(answer) = &terms.answer {
+            origin.silent = answer.is_empty();
+            origin.route = way_back(self.topology, answer);
+        }
+        if let Some(from) = terms.origin {
+            (origin.caller, origin.id) = (from.caller, from.call);
+        }
+    }
+}
+
+/// The first route that there is. A partition beyond the topic's would fail for ever, and hold up
+/// the commit point meanwhile.
+pub(super) fn way_back(topology: Topology, routes: &[Route]) -> Option<Route> {
+    let exists = |route: &Route| match route {
+        Route::Partition(partition) => *partition < topology.reply_partitions,
+        Route::Results(_) => false,
+    };
+    routes.iter().copied().find(exists)
 }

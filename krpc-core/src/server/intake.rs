@@ -7,14 +7,18 @@ use std::collections::{VecDeque, hash_map::Entry};
 use foldhash::{HashMap, HashMapExt};
 use slab::Slab;
 
-use super::incoming::{Call, Origin};
+use super::{
+    backoff::Due,
+    incoming::{Call, Origin},
+    keys::KeyHash,
+};
 use crate::{
     ids::{CallId, InstanceId, PartitionId, Position},
     time::Time,
 };
 
 /// Bytes of calls that wait here from which no more are taken: the backlog is safer in Kafka.
-const QUEUED_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
 /// A call whose handler runs. `K` is what the driver needs to cancel it. The call itself is the
 /// handler's: a slow one must not keep its record in memory here.
@@ -22,8 +26,10 @@ const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 pub struct Running<K> {
     /// Where the call comes from.
     pub origin: Origin,
-    /// Its caller gave up: no reply is wanted.
-    pub unwanted: bool,
+    /// What its end is good for.
+    pub fate: Fate,
+    /// The call, if it may have to be executed again.
+    pub kept: Option<Box<Call>>,
     cancel: K,
 }
 
@@ -34,6 +40,36 @@ impl<K> Running<K> {
     }
 }
 
+/// What a handler's end is good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is the call's end, and answered.
+    Wanted,
+    /// Its caller gave up: it is the call's end, and not answered.
+    Unwanted,
+    /// Nothing: it was cut off, for the call is its partition's next owner's.
+    Left,
+}
+
+/// Where a call is that was taken and has not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// It waits for a place.
+    Queued,
+    /// It waits for an earlier call of its key.
+    Keyed(KeyHash),
+    /// It failed, and waits to be executed again.
+    BackingOff(Due),
+    /// It runs, in this place.
+    Running(usize),
+}
+
+#[derive(Debug)]
+struct Listed {
+    position: Position,
+    stage: Stage,
+}
+
 /// What to do with the next waiting call.
 #[derive(Debug)]
 pub enum Next<K> {
@@ -41,29 +77,30 @@ pub enum Next<K> {
     Run(usize, Call, K),
     /// Its deadline has passed: answer instead of executing.
     Expired(Origin),
-    /// A call that stands here came again while its first record's handler runs, of that position.
-    Repeated(Position, Position),
 }
 
 /// What a cancel met.
 #[derive(Debug)]
 pub enum Cancelled<K> {
-    /// The call waited, and is gone; it stood here.
-    Queued(Position),
+    /// The call waited for a place, and is gone.
+    Queued(Box<Call>),
     /// The call runs: cancel it by this.
     Running(K),
+    /// It stands there and waits elsewhere; it is no longer listed here.
+    Elsewhere(Position, Stage),
     /// There is no such call here (any more).
     Unknown,
 }
 
-/// Calls that wait, in order of arrival, and calls that run, at most `limit`.
+/// Calls that wait, in order of arrival, calls that run, at most `limit`, and where each call is
+/// that was taken and has not ended, so that a cancel finds it.
 #[derive(Debug)]
 pub struct Intake<K> {
     limit: usize,
     queue: VecDeque<Call>,
     queued_bytes: usize,
     running: Slab<Running<K>>,
-    index: HashMap<(u16, InstanceId, CallId), usize>,
+    index: HashMap<(u16, InstanceId, CallId), Listed>,
 }
 
 impl<K: Clone> Intake<K> {
@@ -78,18 +115,40 @@ impl<K: Clone> Intake<K> {
         }
     }
 
-    /// Takes a call in; if the same call runs already, it does not, and says where that one
-    /// stands: elsewhere if a record was repeated, at the same place if its partition was lost and
-    /// came back while it ran.
+    /// A call was taken that will wait for a place. If the same call is here already it is not
+    /// listed again, and back comes where that one stands: elsewhere if a record was repeated, at
+    /// the same place if its partition was lost and came back while it ran.
     #[inline]
-    pub fn offer(&mut self, call: Call) -> Option<Position> {
-        let running = self.index.get(&key(&call.origin)).and_then(|at| self.running.get(*at));
-        if let Some(running) = running {
-            return Some(running.origin.position);
+    pub fn admit(&mut self, origin: &Origin) -> Option<Position> {
+        let new = Listed { position: origin.position, stage: Stage::Queued };
+        match self.index.entry(key(origin)) {
+            Entry::Vacant(free) => {
+                free.insert(new);
+                None
+            }
+            Entry::Occupied(mut entry) => {
+                let listed = entry.get();
+                if let Stage::Running(place) = listed.stage
+                    && self.running.get(place).is_some_and(|it| it.fate == Fate::Left)
+                {
+                    entry.insert(new);
+                    return None;
+                }
+                Some(listed.position)
+            }
         }
+    }
+
+    /// The call is here now.
+    pub fn list(&mut self, origin: &Origin, stage: Stage) {
+        self.index.insert(key(origin), Listed { position: origin.position, stage });
+    }
+
+    /// Takes a call in that is listed as queued.
+    #[inline]
+    pub fn offer(&mut self, call: Call) {
         self.queued_bytes += call.value.len();
         self.queue.push_back(call);
-        None
     }
 
     /// The next call to run or to refuse; `None` if none waits or all places are taken. `cancel`
@@ -103,20 +162,15 @@ impl<K: Clone> Intake<K> {
         let origin = call.origin;
         self.queued_bytes -= call.value.len();
         if origin.deadline <= now {
+            self.index.remove(&key(&origin));
             return Some(Next::Expired(origin));
         }
-        match self.index.entry(key(&origin)) {
-            Entry::Occupied(place) => {
-                let first = self.running[*place.get()].origin.position;
-                Some(Next::Repeated(origin.position, first))
-            }
-            Entry::Vacant(free) => {
-                let cancel = cancel(&mut call);
-                let running = Running { origin, unwanted: false, cancel: cancel.clone() };
-                let place = *free.insert(self.running.insert(running));
-                Some(Next::Run(place, call, cancel))
-            }
-        }
+        let kept = call.is_queued().then(|| Box::new(call.clone()));
+        let cancel = cancel(&mut call);
+        let running = Running { origin, fate: Fate::Wanted, kept, cancel: cancel.clone() };
+        let place = self.running.insert(running);
+        self.list(&origin, Stage::Running(place));
+        Some(Next::Run(place, call, cancel))
     }
 
     /// How each running handler can be cancelled.
@@ -125,36 +179,81 @@ impl<K: Clone> Intake<K> {
     }
 
     /// Frees a place.
+    #[inline]
     pub fn finish(&mut self, place: usize) -> Option<Running<K>> {
         let running = self.running.try_remove(place)?;
-        self.index.remove(&key(&running.origin));
+        if let Entry::Occupied(entry) = self.index.entry(key(&running.origin))
+            && entry.get().stage == Stage::Running(place)
+        {
+            entry.remove();
+        }
         Some(running)
     }
 
-    /// The caller gave up a call of this service.
+    /// The caller gave up a call of this service. It is no longer listed, unless it runs.
     pub fn cancel(&mut self, service: u16, caller: InstanceId, id: CallId) -> Cancelled<K> {
-        let wanted = (service, caller, id);
-        if let Some(running) = self.index.get(&wanted).and_then(|at| self.running.get_mut(*at)) {
-            running.unwanted = true;
-            return Cancelled::Running(running.cancel.clone());
-        }
-        let found = self.queue.iter().position(|call| key(&call.origin) == wanted);
-        match found.and_then(|at| self.queue.remove(at)) {
-            Some(call) => {
-                self.queued_bytes -= call.value.len();
-                Cancelled::Queued(call.origin.position)
+        let Entry::Occupied(entry) = self.index.entry((service, caller, id)) else {
+            return Cancelled::Unknown;
+        };
+        let Listed { position, stage } = *entry.get();
+        match stage {
+            Stage::Running(place) => {
+                let Some(running) = self.running.get_mut(place) else { return Cancelled::Unknown };
+                if running.fate == Fate::Wanted {
+                    running.fate = Fate::Unwanted;
+                }
+                Cancelled::Running(running.cancel.clone())
             }
-            None => Cancelled::Unknown,
+            Stage::Queued => {
+                entry.remove();
+                let found = self.queue.iter().position(|call| call.origin.position == position);
+                let Some(call) = found.and_then(|at| self.queue.remove(at)) else {
+                    return Cancelled::Unknown;
+                };
+                self.queued_bytes -= call.value.len();
+                Cancelled::Queued(Box::new(call))
+            }
+            Stage::Keyed(_) | Stage::BackingOff(_) => {
+                entry.remove();
+                Cancelled::Elsewhere(position, stage)
+            }
         }
     }
 
-    /// Forgets the waiting calls of a partition and says how many there were: they are not
-    /// executed here, and whoever owns the partition next finds them again.
+    /// Forgets the waiting calls of a partition, wherever they wait, and says how many waited for
+    /// a place: they are not executed here, and whoever owns the partition next finds them again.
     pub fn forget_queued(&mut self, partition: PartitionId) -> usize {
         let before = self.queue.len();
         self.queue.retain(|call| call.origin.position.partition != partition);
         self.queued_bytes = self.queue.iter().map(|call| call.value.len()).sum();
+        self.index.retain(|_, listed| {
+            matches!(listed.stage, Stage::Running(_)) || listed.position.partition != partition
+        });
         before - self.queue.len()
+    }
+
+    /// Cuts off the handlers of a partition's calls with keys, for another server is about to run
+    /// the next calls of these keys; how each can be cancelled.
+    pub fn cut_off(&mut self, partition: PartitionId) -> impl Iterator<Item = K> {
+        let running = self.running.iter_mut().map(|(_, running)| running);
+        let of_keys = running.filter(move |it| {
+            let origin = &it.origin;
+            origin.key.is_some() && origin.position.partition == partition && it.fate != Fate::Left
+        });
+        of_keys.map(|running| {
+            running.fate = Fate::Left;
+            running.cancel.clone()
+        })
+    }
+
+    /// The keys of a partition whose handlers were cut off and have not ended yet.
+    pub fn cut_off_keys(&self, partition: PartitionId) -> impl Iterator<Item = KeyHash> {
+        let left = self.running.iter().filter(|(_, running)| running.fate == Fate::Left);
+        let there = move |running: &Running<K>| {
+            let origin = &running.origin;
+            (origin.position.partition == partition).then_some(origin.key).flatten()
+        };
+        left.filter_map(move |(_, running)| there(running))
     }
 
     /// Whether enough waits here: as many calls as may run, or their bytes are many.

@@ -10,9 +10,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{
+    backoff::Backoff,
     burial::Burials,
-    incoming::{Arrival, Call, Methods},
-    intake::{Cancelled, Intake, Next},
+    incoming::{Arrival, Call, Methods, way_back},
+    intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
+    keys::Keys,
     ledger::{Ledger, Opened},
     stats::ServerCounts,
 };
@@ -26,7 +28,7 @@ use crate::{
     transport::{Delivery, Record, Rejected, Topology},
     wire::{
         frame::{Frame, Outcome},
-        packet::{Route, Routes},
+        packet::Routes,
     },
 };
 
@@ -52,18 +54,6 @@ pub(super) struct Served {
     pub(super) owned: BTreeSet<u32>,
 }
 
-impl Served {
-    /// The first route that there is. A partition beyond the topic's would fail for ever, and
-    /// hold up the commit point meanwhile.
-    fn way_back(&self, routes: &[Route]) -> Option<Route> {
-        let exists = |route: &Route| match route {
-            Route::Partition(partition) => *partition < self.topology.reply_partitions,
-            Route::Results(_) => false,
-        };
-        routes.iter().copied().find(exists)
-    }
-}
-
 /// See the module. Events: `handle_*`; verbs: `finish`, `release`, `take_released`; what to do:
 /// `poll_*`, `next_timeout`. `K` cancels a running handler.
 #[derive(Debug)]
@@ -72,6 +62,10 @@ pub struct ServerMachine<K> {
     pub(super) inbox: Inbox,
     pub(super) ledger: Ledger,
     pub(super) intake: Intake<K>,
+    pub(super) keys: Keys,
+    pub(super) backoff: Backoff,
+    /// Calls may run now that no record and no handler's end made so.
+    pub(super) ripe: bool,
     pub(super) outbox: Outbox<Position>,
     pub(super) clock: BrokerClock,
     /// Grows whenever ownership changes, so that each lane announces it once more.
@@ -80,7 +74,7 @@ pub struct ServerMachine<K> {
     pub(super) releasing: HashMap<PartitionId, usize>,
     /// Ending: partitions that still come are not served.
     pub(super) retired: bool,
-    cancels: VecDeque<K>,
+    pub(super) cancels: VecDeque<K>,
     pub(super) burials: Burials,
     pub(super) counts: ServerCounts,
 }
@@ -100,6 +94,9 @@ impl<K: Clone> ServerMachine<K> {
             inbox: Inbox::new(me),
             ledger: Ledger::new(),
             intake: Intake::new(limit),
+            keys: Keys::new(),
+            backoff: Backoff::new(me),
+            ripe: false,
             outbox: Outbox::new(me, max_packet_bytes, Routes::new()),
             clock: BrokerClock::default(),
             epoch: 0,
@@ -128,12 +125,14 @@ impl<K: Clone> ServerMachine<K> {
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
         let caller = packet.header.sender;
-        let service = self.services.get(usize::from(partition.service));
+        let Some(service) = self.services.get(usize::from(partition.service)) else { return };
+        let topology = service.topology;
         let arrival = Arrival {
             payload: &record.payload,
-            methods: service.map_or(&[], |service| service.methods),
+            methods: service.methods,
             caller,
-            route: service.and_then(|service| service.way_back(&packet.header.reply_to)),
+            topology,
+            route: way_back(topology, &packet.header.reply_to),
             receipt: Receipt::new(record.appended, now, &self.clock),
             careful: false,
         };
@@ -164,7 +163,7 @@ impl<K: Clone> ServerMachine<K> {
                     self.inbox.count(DropCause::FrameMalformed);
                     if error.is_request() {
                         index += 1;
-                        self.ledger.finish(position);
+                        self.settle(position);
                     }
                 }
             }
@@ -206,10 +205,16 @@ impl<K: Clone> ServerMachine<K> {
         self.outbox.awaits_report() || self.is_releasing()
     }
 
-    /// Time has passed: packets whose backoff is over may leave.
+    /// Time has passed: packets whose backoff is over may leave, and calls may run again.
     pub fn handle_timeout(&mut self, now: Time) {
         self.outbox.handle_timeout(now);
         self.handle_burial_timeout(now);
+        self.resume(now);
+    }
+
+    /// Whether calls may run now that no record and no handler's end made so; once each time.
+    pub fn take_ripe(&mut self) -> bool {
+        std::mem::take(&mut self.ripe)
     }
 
     /// The next call to run. Calls that became too late are answered on the way.
@@ -225,8 +230,10 @@ impl<K: Clone> ServerMachine<K> {
                     self.counts.executed += 1;
                     return Some(Dispatch { place, call, cancel });
                 }
-                Next::Expired(origin) => self.expire(&origin, now),
-                Next::Repeated(position, first) => self.repeated(position, first),
+                Next::Expired(origin) => {
+                    self.expire(&origin, now);
+                    self.pass_on(&origin);
+                }
             }
         }
     }
@@ -234,12 +241,21 @@ impl<K: Clone> ServerMachine<K> {
     /// A handler is done: its outcome goes to the caller.
     pub fn finish(&mut self, place: usize, outcome: Outcome<'_>, metadata: &Metadata, now: Time) {
         let Some(running) = self.intake.finish(place) else { return };
-        if running.unwanted {
-            self.counts.cancelled += 1;
-            self.ledger.finish(running.origin.position);
-        } else {
-            self.reply(&running.origin, outcome, metadata, now);
+        let origin = running.origin;
+        match (running.fate, running.kept) {
+            (Fate::Wanted, None) => self.reply(&origin, outcome, metadata, now),
+            (Fate::Wanted, Some(call)) => {
+                if self.conclude(call, outcome, metadata, now) {
+                    return;
+                }
+            }
+            (Fate::Unwanted, _) => {
+                self.counts.cancelled += 1;
+                self.settle(origin.position);
+            }
+            (Fate::Left, _) => {}
         }
+        self.pass_on(&origin);
     }
 
     /// The next packet to send.
@@ -259,23 +275,32 @@ impl<K: Clone> ServerMachine<K> {
 
     /// When [`ServerMachine::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.outbox.next_timeout().into_iter().chain(self.burials.next_timeout()).min()
+        let others = self.burials.next_timeout().into_iter().chain(self.backoff.next_timeout());
+        self.outbox.next_timeout().into_iter().chain(others).min()
     }
 
     /// Whether enough was taken from Kafka for now.
     pub fn is_full(&self) -> bool {
         let unfinished = self.ledger.total_unfinished();
-        self.intake.is_full() || unfinished >= MAX_UNFINISHED || self.burials.is_full()
+        let many = self.burials.is_full() || self.bytes_aside() >= QUEUED_BYTES;
+        self.intake.is_full() || unfinished >= MAX_UNFINISHED || many
     }
 
     /// Whether there is room for more again: later than not full, so that whoever waits for room
     /// is woken for a batch rather than for each call.
     pub fn has_room(&self) -> bool {
         let unfinished = self.ledger.total_unfinished();
-        self.intake.has_room() && unfinished < MAX_UNFINISHED && !self.burials.is_full()
+        let few = !self.burials.is_full() && self.bytes_aside() <= QUEUED_BYTES / 2;
+        self.intake.has_room() && unfinished < MAX_UNFINISHED && few
     }
 
-    fn admit(&mut self, call: Call, now: Time) {
+    /// Bytes of calls that wait for others of their key, or to be executed again.
+    const fn bytes_aside(&self) -> usize {
+        self.keys.bytes() + self.backoff.bytes()
+    }
+
+    pub(super) fn admit(&mut self, mut call: Call, now: Time) {
+        call.origin.key = call.key().map(|key| self.keys.hash(key));
         let origin = call.origin;
         if origin.deadline <= now {
             self.expire(&origin, now);
@@ -285,41 +310,57 @@ impl<K: Clone> ServerMachine<K> {
             self.refuse(&origin, term, now);
             return;
         }
-        self.enter(call);
-    }
-
-    /// A call that nothing holds back any more joins those that wait for a place to run.
-    fn enter(&mut self, call: Call) {
-        let position = call.origin.position;
-        if let Some(first) = self.intake.offer(call) {
-            self.repeated(position, first);
+        if let Some(first) = self.intake.admit(&origin) {
+            self.repeated(origin.position, first);
+            return;
+        }
+        let Some(key) = origin.key else { return self.enter(call) };
+        match self.keys.push(call) {
+            Some(call) => self.enter(call),
+            None => self.intake.list(&origin, Stage::Keyed(key)),
         }
     }
 
-    /// A call came again while its `first` record's handler runs.
+    /// A call that nothing holds back any more joins those that wait for a place to run.
+    #[inline]
+    pub(super) fn enter(&mut self, call: Call) {
+        self.intake.offer(call);
+    }
+
+    /// A call came again while its `first` record's is here.
     fn repeated(&mut self, position: Position, first: Position) {
         self.inbox.count(DropCause::Duplicate);
         // The same record again, of a partition that was lost and came back meanwhile: that
         // handler's reply finishes it, not this.
         if first != position {
-            self.ledger.finish(position);
+            self.settle(position);
         }
     }
 
     fn handle_cancel(&mut self, partition: PartitionId, caller: InstanceId, id: CallId) {
-        match self.intake.cancel(partition.service, caller, id) {
-            Cancelled::Running(cancel) => self.cancels.push_back(cancel),
-            Cancelled::Queued(position) => {
-                self.counts.cancelled += 1;
-                self.ledger.finish(position);
+        let call = match self.intake.cancel(partition.service, caller, id) {
+            Cancelled::Unknown => return,
+            Cancelled::Running(cancel) => return self.cancels.push_back(cancel),
+            Cancelled::Elsewhere(position, Stage::Keyed(key)) => {
+                // Its key's others wait for the one before it, not for this.
+                if let Some(call) = self.keys.cancel(position, key) {
+                    self.drop_waiting(&call);
+                }
+                return;
             }
-            Cancelled::Unknown => {}
+            Cancelled::Elsewhere(_, Stage::BackingOff(due)) => self.backoff.cancel(due),
+            Cancelled::Elsewhere(..) => None,
+            Cancelled::Queued(call) => Some(call),
+        };
+        if let Some(call) = call {
+            self.drop_waiting(&call);
+            self.pass_on(&call.origin);
         }
     }
 
     pub(super) fn finish_all(&mut self, positions: Cookies<Position>) {
         for position in positions {
-            self.ledger.finish(position);
+            self.settle(position);
         }
     }
 

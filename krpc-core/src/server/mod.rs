@@ -1,6 +1,7 @@
 //! A server: from a record to the user's handler, and from its outcome to a reply and a commit.
 
 mod answer;
+pub mod backoff;
 mod batch;
 pub mod builtin;
 mod burial;
@@ -12,6 +13,7 @@ mod greeting;
 pub mod idempotency;
 pub mod incoming;
 pub mod intake;
+pub mod keys;
 pub mod ledger;
 pub mod machine;
 pub mod options;

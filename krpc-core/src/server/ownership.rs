@@ -16,6 +16,7 @@ impl<K: Clone> ServerMachine<K> {
         now: Time,
     ) {
         for (partition, committed) in partitions {
+            self.let_go(*partition);
             let Some(service) = self.services.get_mut(usize::from(partition.service)) else {
                 continue;
             };
@@ -37,7 +38,7 @@ impl<K: Clone> ServerMachine<K> {
     /// Partitions that somebody else may own already: their calls are not finished here.
     pub fn handle_lost(&mut self, partitions: &[PartitionId], now: Time) {
         for partition in partitions {
-            self.intake.forget_queued(*partition);
+            self.let_go(*partition);
             self.ledger.lose(*partition);
             self.disown(*partition);
         }
@@ -48,7 +49,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn release(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
             if self.ledger.is_assigned(*partition) {
-                let left = self.intake.forget_queued(*partition);
+                let left = self.forget_waiting(*partition);
                 *self.releasing.entry(*partition).or_default() += left;
             }
         }
@@ -108,10 +109,18 @@ impl<K: Clone> ServerMachine<K> {
         self.ledger.commit_failed(partition);
     }
 
+    /// Without a word: whoever owns it now may run its calls already.
+    fn let_go(&mut self, partition: PartitionId) {
+        self.forget_waiting(partition);
+        self.cut_off(&[partition]);
+        self.forget_keys(partition);
+    }
+
     fn disown(&mut self, partition: PartitionId) {
         self.releasing.remove(&partition);
         self.inbox.forget(partition);
         self.burials.forget(partition);
+        self.forget_keys(partition);
         if let Some(service) = self.services.get_mut(usize::from(partition.service)) {
             service.owned.remove(&partition.partition);
         }

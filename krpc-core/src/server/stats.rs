@@ -18,6 +18,10 @@ pub struct ServerCounts {
     pub cancelled: u64,
     /// Calls skipped because the committed map says that they are finished.
     pub skipped: u64,
+    /// Executions that failed and are followed by another, of calls that nobody waits for.
+    pub retried: u64,
+    /// Calls that nobody waits for and that failed for the last time.
+    pub given_up: u64,
     /// Replies that could not be delivered until their deadline.
     pub undeliverable: u64,
     /// Calls that are in the topic of dead letters.
@@ -35,6 +39,10 @@ pub struct ServerStats {
     pub running: usize,
     /// Calls that wait for a place.
     pub queued: usize,
+    /// Calls that wait for an earlier one of their key.
+    pub keyed: usize,
+    /// Calls that failed and wait to be executed again.
+    pub backing_off: usize,
     /// Calls taken and not yet finished: running, waiting, or with their reply under way.
     pub unfinished: usize,
     /// Counts since the start.
@@ -101,6 +109,8 @@ impl Shared {
             ServerStats {
                 running,
                 queued,
+                keyed: machine.keys.waiting(),
+                backing_off: machine.backoff.len(),
                 unfinished: machine.unfinished(),
                 counts: machine.counts(),
                 packets: machine.packets(),
@@ -112,6 +122,8 @@ impl Shared {
         stats.unwrap_or_else(|| ServerStats {
             running: 0,
             queued: 0,
+            keyed: 0,
+            backing_off: 0,
             unfinished: 0,
             counts: ServerCounts::default(),
             packets: 0,

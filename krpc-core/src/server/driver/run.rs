@@ -11,7 +11,7 @@ use std::{
 
 use super::Shared;
 use crate::{
-    context::Context,
+    context::{Context, Facts},
     metadata::Metadata,
     server::{
         builtin,
@@ -115,8 +115,14 @@ impl Shared {
         calls: &mut Vec<Dispatch<Context>>,
     ) {
         let context = |call: &mut Call| {
-            let metadata = std::mem::take(&mut call.metadata);
-            Context::new(metadata, self.clock, call.origin.deadline, call.origin.caller)
+            let facts = Facts {
+                metadata: std::mem::take(&mut call.metadata),
+                deadline: call.execution_deadline(now),
+                attempt: call.attempt(),
+                caller: call.origin.caller,
+                key: call.terms.as_mut().and_then(|terms| terms.key.take()),
+            };
+            Context::new(self.clock, facts)
         };
         let next = || machine.poll_dispatch(now, context);
         calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));

@@ -7,7 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::{codec::ValueCodec, metadata::Metadata, server::incoming::Method};
+use crate::{
+    codec::ValueCodec,
+    metadata::Metadata,
+    server::{incoming::Method, keys::Keys},
+};
 
 fn call(id: u64, partition: u32, deadline: u64) -> Call {
     let partition = PartitionId { service: 0, partition };
@@ -19,6 +23,8 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         received: Time::default(),
         deadline: Time::from_micros(deadline),
         flight: Duration::ZERO,
+        key: None,
+        silent: false,
     };
     Call {
         origin,
@@ -29,7 +35,17 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         fingerprint: 0,
         terms: None,
         frame: None,
+        failed: 0,
     }
+}
+
+/// Takes a call in, unless it is here already.
+fn offer(intake: &mut Intake<u64>, call: Call) -> Option<Position> {
+    let first = intake.admit(&call.origin);
+    if first.is_none() {
+        intake.offer(call);
+    }
+    first
 }
 
 fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
@@ -43,7 +59,7 @@ fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
 fn no_more_than_the_limit_runs_and_order_is_kept() {
     let mut intake = Intake::new(2);
     for id in 0..5 {
-        assert_eq!(intake.offer(call(id, 0, 100)), None);
+        assert_eq!(offer(&mut intake, call(id, 0, 100)), None);
     }
     let first = run(&mut intake, 0).unwrap();
     assert_eq!(intake.running[first].origin.id, CallId(0));
@@ -59,7 +75,7 @@ fn no_more_than_the_limit_runs_and_order_is_kept() {
 #[test]
 fn what_is_too_late_is_refused_and_occupies_no_place() {
     let mut intake = Intake::<u64>::new(1);
-    intake.offer(call(1, 0, 10));
+    offer(&mut intake, call(1, 0, 10));
     let next = intake.poll_next(Time::from_micros(10), |_| 7);
     assert!(matches!(next, Some(Next::Expired(origin)) if origin.id == CallId(1)));
     assert_eq!((intake.running(), intake.queued()), (0, 0));
@@ -69,14 +85,14 @@ fn what_is_too_late_is_refused_and_occupies_no_place() {
 fn cancel_meets_queued_running_and_unknown_calls() {
     let mut intake = Intake::new(1);
     let caller = InstanceId::from_bytes([1; 16]);
-    intake.offer(call(1, 0, 100));
-    intake.offer(call(2, 0, 100));
+    offer(&mut intake, call(1, 0, 100));
+    offer(&mut intake, call(2, 0, 100));
     let place = run(&mut intake, 0).unwrap();
     assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Running(7)));
     assert!(matches!(intake.cancel(0, caller, CallId(2)), Cancelled::Queued(_)));
     assert!(matches!(intake.cancel(0, caller, CallId(3)), Cancelled::Unknown));
     assert!(matches!(intake.cancel(0, InstanceId::ANY, CallId(1)), Cancelled::Unknown));
-    assert!(intake.finish(place).unwrap().unwanted);
+    assert_eq!(intake.finish(place).unwrap().fate, Fate::Unwanted);
     assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Unknown));
 }
 
@@ -84,11 +100,11 @@ fn cancel_meets_queued_running_and_unknown_calls() {
 fn a_repeated_record_of_a_running_call_is_not_run_beside_it() {
     let mut intake = Intake::new(2);
     let position = call(1, 0, 100).origin.position;
-    assert_eq!(intake.offer(call(1, 0, 100)), None);
+    assert_eq!(offer(&mut intake, call(1, 0, 100)), None);
     run(&mut intake, 0).unwrap();
     let mut elsewhere = call(1, 0, 100);
     elsewhere.origin.position.offset = 1;
-    assert_eq!(intake.offer(elsewhere), Some(position));
+    assert_eq!(offer(&mut intake, elsewhere), Some(position));
 }
 
 /// A client numbers the calls of each service anew.
@@ -98,30 +114,29 @@ fn the_same_number_of_another_service_is_another_call() {
     let mut other = call(1, 0, 100);
     other.origin.position.partition.service = 1;
     let caller = other.origin.caller;
-    assert_eq!(intake.offer(call(1, 0, 100)), None);
+    assert_eq!(offer(&mut intake, call(1, 0, 100)), None);
     run(&mut intake, 0).unwrap();
-    assert_eq!(intake.offer(other), None);
+    assert_eq!(offer(&mut intake, other), None);
     assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Queued(_)));
     assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Running(7)));
     assert!(matches!(intake.cancel(1, caller, CallId(1)), Cancelled::Unknown));
 }
 
 #[test]
-fn a_repeated_record_of_a_call_that_waited_is_not_run_beside_it() {
+fn a_repeated_record_of_a_call_that_waits_is_not_run_beside_it() {
     let mut intake = Intake::<u64>::new(2);
-    assert!(intake.offer(call(1, 0, 100)).is_none());
-    assert!(intake.offer(call(1, 1, 100)).is_none(), "neither runs yet");
+    let first = call(1, 0, 100).origin.position;
+    assert_eq!(offer(&mut intake, call(1, 0, 100)), None);
+    assert_eq!(offer(&mut intake, call(1, 1, 100)), Some(first));
     run(&mut intake, 0).unwrap();
-    let next = intake.poll_next(Time::default(), |_| 7);
-    let Some(Next::Repeated(repeated, first)) = next else { panic!("{next:?}") };
-    assert_eq!((repeated.partition.partition, first.partition.partition), (1, 0));
+    assert_eq!(run(&mut intake, 0), None);
 }
 
 #[test]
 fn a_partition_that_goes_takes_its_waiting_calls_along() {
     let mut intake = Intake::<u64>::new(10);
     for id in 0..6 {
-        intake.offer(call(id, u32::try_from(id).unwrap() % 2, 100));
+        offer(&mut intake, call(id, u32::try_from(id).unwrap() % 2, 100));
     }
     assert_eq!(intake.forget_queued(PartitionId { service: 0, partition: 1 }), 3);
     assert_eq!(intake.queued(), 3);
@@ -133,8 +148,53 @@ fn a_partition_that_goes_takes_its_waiting_calls_along() {
 fn many_bytes_are_enough() {
     let mut intake = Intake::<u64>::new(1000);
     let value = Bytes::from(vec![0; QUEUED_BYTES]);
-    intake.offer(Call { value, ..call(1, 0, 100) });
+    offer(&mut intake, Call { value, ..call(1, 0, 100) });
     assert!(intake.is_full());
     run(&mut intake, 0).unwrap();
     assert!(!intake.is_full());
+}
+
+/// Its handler was cut off and has not ended when its partition comes back.
+#[test]
+fn a_call_that_was_cut_off_is_taken_again() {
+    let mut intake = Intake::new(2);
+    let key = Some(Keys::new().hash(b"key"));
+    let mut keyed = call(1, 0, 100);
+    keyed.origin.key = key;
+    let partition = keyed.origin.position.partition;
+    offer(&mut intake, keyed.clone());
+    offer(&mut intake, call(2, 0, 100));
+    let place = run(&mut intake, 0).unwrap();
+    run(&mut intake, 0).unwrap();
+    let cut: Vec<_> = intake.cut_off(partition).collect();
+    assert_eq!(cut, [7], "the one without a key runs on");
+    assert_eq!(intake.cut_off(partition).count(), 0, "once");
+    assert_eq!(intake.cut_off_keys(partition).collect::<Vec<_>>(), [key.unwrap()]);
+    assert_eq!(offer(&mut intake, keyed), None);
+    assert_eq!(intake.finish(place).unwrap().fate, Fate::Left);
+    assert_eq!(intake.cut_off_keys(partition).count(), 0);
+    let caller = InstanceId::from_bytes([1; 16]);
+    let cancelled = intake.cancel(0, caller, CallId(1));
+    assert!(matches!(cancelled, Cancelled::Queued(_)), "the new one is what is listed");
+}
+
+#[test]
+fn what_waits_elsewhere_is_found_by_one_look_and_goes_with_its_partition() {
+    let mut intake = Intake::<u64>::new(2);
+    let caller = InstanceId::from_bytes([1; 16]);
+    let key = Keys::new().hash(b"key");
+    let stages = [Stage::Keyed(key), Stage::BackingOff((Time::MAX, 1))];
+    for (id, stage) in (0..).zip(stages) {
+        let origin = call(id, 0, 100).origin;
+        assert_eq!(intake.admit(&origin), None);
+        intake.list(&origin, stage);
+        let cancelled = intake.cancel(0, caller, CallId(id));
+        let Cancelled::Elsewhere(at, there) = cancelled else { panic!("{cancelled:?}") };
+        assert_eq!((at, there), (origin.position, stage));
+        assert!(matches!(intake.cancel(0, caller, CallId(id)), Cancelled::Unknown));
+        intake.list(&origin, stage);
+        assert_eq!(intake.forget_queued(origin.position.partition), 0);
+        assert_eq!(intake.admit(&origin), None, "it is not known any more");
+        intake.forget_queued(origin.position.partition);
+    }
 }
