@@ -380,3 +380,6 @@ fn a_server_that_retires_starts_nothing_more() {
     machine.handle_record(&record(other, 0, &[request(3)]), NOW);
     assert_eq!((run(&mut machine), machine.owned(0)), (None, vec![]), "nor what still comes");
 }
+
+mod keyed;
+mod one_way;
