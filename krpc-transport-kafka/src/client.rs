@@ -1,23 +1,24 @@
-//! A client's side: the producer for calls, and the inbox for replies.
+//! A client's side: the producer for calls, the inbox for replies, and questions to groups.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use krpc_core::{
     error::SetupError,
     status::Status,
     transport::{
-        BoxFuture, ClientEvents, ClientTransport, Producer, Rejected, Target, Topic, Topics,
-        Topology,
+        BoxFuture, ClientEvents, ClientTransport, Committed, Producer, Rejected, Target, Topic,
+        Topics, Topology,
     },
 };
 use tokio::task::spawn_blocking;
 
 use crate::{
+    committed::Watchers,
     config::Settings,
     embedded::MockHost,
+    inbox::{Hearer, Route},
     producer::KafkaProducer,
-    replies::{Inbox, Route},
-    topics::Setup,
+    side::Side,
     wait::{Cancel, blocking},
 };
 
@@ -29,11 +30,8 @@ pub(crate) struct KafkaClient {
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: String,
-    settings: Settings,
-    host: Option<Arc<MockHost>>,
-    producer: KafkaProducer,
-    inbox: Inbox,
+    side: Arc<Side>,
+    watchers: Watchers,
 }
 
 impl KafkaClient {
@@ -47,29 +45,15 @@ impl KafkaClient {
         let broken = Arc::clone(&events);
         let on_broken = Box::new(move |status: Status| broken.broken(status));
         let producer = KafkaProducer::start(settings, events.clone(), on_broken)?;
-        let inner = Inner {
-            endpoint: endpoint.to_owned(),
-            settings: settings.clone(),
-            host,
-            inbox: Inbox::new(settings, events, producer.reports())?,
-            producer,
-        };
+        let side = Side::new(endpoint, settings, host, producer, Hearer::Client(events));
+        // Replies are read in any case: while the first connections are made.
+        side.make_inbox()?;
+        let inner = Inner { side: Arc::new(side), watchers: Watchers::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
 
 impl Inner {
-    fn setup<'a>(&'a self, cancel: &'a Cancel) -> Setup<'a> {
-        Setup {
-            settings: &self.settings,
-            endpoint: &self.endpoint,
-            producer: &self.producer,
-            mock: self.host.as_deref(),
-            cancel,
-            started: Instant::now(),
-        }
-    }
-
     fn open(
         &self,
         cancel: &Cancel,
@@ -77,40 +61,80 @@ impl Inner {
         name: &str,
         seed: u64,
     ) -> Result<(Topology, u32), SetupError> {
-        let setup = self.setup(cancel);
-        let topology = setup.prepare(name)?;
-        let route = match self.inbox.route(service) {
+        let setup = self.side.setup(cancel);
+        let topology = setup.prepare_service(name)?;
+        let inbox = self.side.inbox()?;
+        let route = match inbox.reply_route(service) {
             Some(route) => route,
             None => {
                 let chosen = seed % u64::from(topology.reply_partitions);
                 let partition = i32::try_from(chosen).expect("less than Kafka's count, an i32");
-                let topic = self.settings.config.topic(name, Topic::Replies);
-                let route = Route { service, topic, partition };
-                self.inbox.read(&setup, route)?
+                let topic = self.side.settings.config.topic(name, Topic::Replies);
+                inbox.read(&setup, Route::new(service, Topic::Replies, topic, partition))?
             }
         };
-        self.producer.register(service, name);
+        self.side.opened(service, name, topology);
         let partition = u32::try_from(route.partition).expect("made from a positive number");
         Ok((topology, partition))
+    }
+
+    fn committed(
+        &self,
+        cancel: &Cancel,
+        service: &str,
+        calls: &Route,
+    ) -> Result<Committed, SetupError> {
+        self.watchers.committed(&self.side.setup(cancel), service, calls)
     }
 }
 
 impl Producer for KafkaClient {
     fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
-        self.inner.producer.send(target, payload, token)
+        self.inner.side.producer.send(target, payload, token)
     }
 
     fn hurry(&self) {
-        self.inner.producer.hurry();
+        self.inner.side.producer.hurry();
+    }
+
+    fn prepare_exact(&self) {
+        self.inner.side.producer.prepare_exact();
     }
 }
 
-impl Topics for KafkaClient {}
+impl Topics for KafkaClient {
+    fn open_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
+        Box::pin(Arc::clone(&self.inner.side).open_topic(service, topic))
+    }
+
+    fn bounds(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+    ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
+        Box::pin(Arc::clone(&self.inner.side).bounds(service, topic, partition))
+    }
+
+    fn follow(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(Arc::clone(&self.inner.side).follow(service, topic, partition, from))
+    }
+
+    fn unfollow(&self, service: u16, topic: Topic, partition: u32) {
+        self.inner.side.unfollow(service, topic, partition);
+    }
+}
 
 impl ClientTransport for KafkaClient {
     fn reach(&self) -> BoxFuture<'_, Result<(), SetupError>> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { blocking(move |cancel| inner.setup(cancel).reach()).await? })
+        Box::pin(async move { blocking(move |cancel| inner.side.setup(cancel).reach()).await? })
     }
 
     fn open<'a>(
@@ -121,8 +145,19 @@ impl ClientTransport for KafkaClient {
     ) -> BoxFuture<'a, Result<(Topology, u32), SetupError>> {
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
         Box::pin(async move {
-            inner.inbox.run()?;
+            // In this runtime: the reader is a task of it.
+            inner.side.inbox()?;
             blocking(move |cancel| inner.open(cancel, service, &name, seed)).await?
+        })
+    }
+
+    fn committed(&self, service: u16, partition: u32) -> BoxFuture<'_, Result<Committed, Status>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let name = inner.side.name(service)?;
+            let calls = inner.side.route(service, Topic::Calls, partition)?;
+            let asked = blocking(move |cancel| inner.committed(cancel, &name, &calls)).await;
+            asked.and_then(|asked| asked).map_err(|error| error.to_status())
         })
     }
 
@@ -130,8 +165,8 @@ impl ClientTransport for KafkaClient {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let closed = spawn_blocking(move || {
-                inner.inbox.stop();
-                inner.producer.close();
+                inner.side.close();
+                inner.watchers.stop();
             });
             // Fails only when the runtime is shutting down: then the threads end by themselves.
             let _ = closed.await;

@@ -141,6 +141,23 @@ impl Settings {
         client
     }
 
+    /// The properties of the producer for records that are stored once at most, in order.
+    pub(crate) fn exact(&self) -> ClientConfig {
+        const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
+        let mut client = self.producer();
+        // librdkafka refuses it together with these at other values, which may do for the rest.
+        client.set("enable.idempotence", "true");
+        client.set("request.required.acks", "all");
+        client.remove("queuing.strategy");
+        if client.get(IN_FLIGHT).and_then(|most| most.parse::<u32>().ok()).is_none_or(|it| it > 5) {
+            client.set(IN_FLIGHT, "5");
+        }
+        for retries in ["retries", "message.send.max.retries"] {
+            client.remove(retries);
+        }
+        client
+    }
+
     /// How many records, and how many bytes of them, may be on their way at a time.
     pub(crate) fn queue_limits(&self) -> (u64, u64) {
         let client = self.client("krpc-producer", &[PRODUCER]);
@@ -166,6 +183,13 @@ impl Settings {
         // Replies are read from a concrete offset; silently starting elsewhere would lose some.
         client.set("auto.offset.reset", "error");
         self.finish(client)
+    }
+
+    /// The properties of a consumer that only asks what a group has committed.
+    pub(crate) fn watcher(&self, group: &str) -> ClientConfig {
+        let mut client = self.replies();
+        client.set("group.id", group);
+        client
     }
 
     /// The properties of a service's worker.

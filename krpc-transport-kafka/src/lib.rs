@@ -15,16 +15,18 @@
 mod budget;
 mod client;
 mod commits;
+mod committed;
 mod config;
 mod embedded;
 mod endpoint;
 mod events;
 mod fit;
+mod inbox;
 mod producer;
 mod queue;
 mod rebalance;
-mod replies;
 mod server;
+mod side;
 mod topics;
 mod validate;
 mod wait;
@@ -63,6 +65,11 @@ fn spawn(
             }
         })
         .map_err(|error| SetupError::Transport(format!("no thread for {name}: {error}")))
+}
+
+/// Does something that takes a moment, on a thread of its own; not at all if there can be none.
+fn apart(work: impl FnOnce() + Send + 'static) {
+    let _ = thread::Builder::new().name("krpc-apart".to_owned()).spawn(work);
 }
 
 /// Drops something whose drop may block, on a thread of its own.

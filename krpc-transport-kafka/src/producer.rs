@@ -1,5 +1,5 @@
-//! Sending: one librdkafka producer per client or server, and the thread that reports its
-//! deliveries.
+//! Sending: one librdkafka producer per client or server, a second one for exact targets as soon
+//! as there are any, and the thread that reports their deliveries.
 //!
 //! `send` copies the value into librdkafka's queue and returns; about a microsecond, half of it
 //! for the topic's name, which librdkafka looks up for each record.
@@ -9,9 +9,11 @@
 //! than anything that kRPC does with it. Otherwise whoever reads records serves the reports too
 //! ([`Reports`]), and the thread looks every 20 ms.
 //!
-//! A fatal error (only with idempotence, which is off unless a property asks for it)
-//! makes the thread build a new producer; what the old one held is reported as failed, to be sent
-//! again.
+//! The second producer is idempotent: the broker drops what it stores twice and refuses what comes
+//! out of order. That costs a producer id first, up to 500 ms, which nobody else is to wait for.
+//!
+//! A fatal error (only with idempotence) makes the thread build a new producer, or the next exact
+//! record that of exact targets; what the old one held is reported as failed.
 //!
 //! from: `krpc_core::transport::flush` (a sealed packet)
 //! to: `krpc_core::transport::ProducerEvents::delivered` (its fate), and the broker
@@ -28,29 +30,20 @@ use std::{
 use krpc_core::{
     error::SetupError,
     status::{Code, Status},
-    transport::{Delivery, ProducerEvents, Rejected, Target, Topic},
+    transport::{ProducerEvents, Rejected, Target, Topic},
 };
 use parking_lot::{Condvar, Mutex, RwLock};
-use rdkafka::{
-    ClientContext, Message, Timestamp,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-    producer::{
-        BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
-    },
-    types::RDKafkaErrorCode,
-};
+use rdkafka::producer::BaseProducer;
 
+use self::native::{Hooks, Native, Natives, Outlet};
 use crate::{
     budget::Budget,
     config::Settings,
-    events::{Reporter, broker_time, send_status},
-    queue::Queue,
+    events::{Reporter, send_status},
     wait::{NET, Signal},
 };
 
-// A record's token travels through C as a pointer.
-const _: () = assert!(usize::BITS >= u64::BITS, "kRPC over Kafka needs a 64-bit target");
+mod native;
 
 /// How long queued records may take to leave when the producer is closed.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -60,6 +53,9 @@ const PURGE: Duration = Duration::from_secs(1);
 
 /// How long a report may lie that nobody waits for.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A producer that failed for good before it was this old is not built anew at once.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// What happens when the producer is beyond repair.
 type OnBroken = Box<dyn Fn(Status) + Send + Sync>;
@@ -75,6 +71,8 @@ struct Shared {
     on_broken: OnBroken,
     reporter: Arc<Reporter>,
     link: RwLock<Link>,
+    /// Held while the exact producer is made.
+    making: Mutex<()>,
     signal: Arc<Signal>,
     closing: AtomicBool,
     ended: Mutex<bool>,
@@ -84,22 +82,25 @@ struct Shared {
 /// What `send` needs, behind one lock.
 struct Link {
     /// Gone when the producer is closed or broken.
-    native: Option<Native>,
-    /// Each service's topics, by its index.
-    names: Vec<Option<Names>>,
+    natives: Option<Natives>,
+    /// Until when there is no exact producer, and why.
+    refused: Option<(Instant, Status)>,
+    /// Each service's topics, by its index; of each topic the name, once it is open.
+    names: Vec<[Option<String>; TOPICS]>,
 }
 
-/// A producer, and the queue that its reports come to.
-#[derive(Clone)]
-struct Native {
-    producer: Arc<BaseProducer<Hooks>>,
-    reports: Arc<Queue>,
-}
+/// How many topics a service may have.
+const TOPICS: usize = 5;
 
-#[derive(Clone, Debug)]
-struct Names {
-    calls: String,
-    replies: String,
+/// A topic's place among a service's names.
+const fn place(topic: Topic) -> usize {
+    match topic {
+        Topic::Calls => 0,
+        Topic::Replies => 1,
+        Topic::Results => 2,
+        Topic::Dead => 3,
+        Topic::Cancels => 4,
+    }
 }
 
 impl KafkaProducer {
@@ -113,14 +114,17 @@ impl KafkaProducer {
         let (records, bytes) = settings.queue_limits();
         let outlet = Arc::new(Outlet { events, budget: Budget::new(records, bytes) });
         let signal = Arc::new(Signal::default());
-        let native = Native::connect(settings, &outlet, &reporter, &signal)?;
-        let link = Link { native: Some(native.clone()), names: Vec::new() };
+        let properties = settings.producer();
+        let plain = Native::connect(settings, &properties, &outlet, &reporter, &signal)?;
+        let natives = Natives { plain, exact: None };
+        let link = Link { natives: Some(natives.clone()), refused: None, names: Vec::new() };
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             outlet,
             on_broken,
             reporter,
             link: RwLock::new(link),
+            making: Mutex::default(),
             signal,
             closing: AtomicBool::new(false),
             ended: Mutex::new(false),
@@ -130,59 +134,48 @@ impl KafkaProducer {
         let broken = move |status| {
             // The thread's own share is gone, so this may be the last: its drop reports what is
             // queued, and whoever hears that may send, which takes the lock again.
-            let last = broken.link.write().native.take();
+            let last = broken.link.write().natives.take();
             crate::aside(last);
             broken.end();
             (broken.on_broken)(status);
         };
-        crate::spawn("krpc-producer", broken, move || theirs.run(native))?;
+        crate::spawn("krpc-producer", broken, move || theirs.run(natives))?;
         Ok(Self { shared })
     }
 
-    /// Makes a service's topics known, so that its index can be sent to.
-    pub(crate) fn register(&self, service: u16, name: &str) {
-        let config = &self.shared.settings.config;
-        let names = Names {
-            calls: config.topic(name, Topic::Calls),
-            replies: config.topic(name, Topic::Replies),
-        };
+    /// Makes one of a service's topics known, so that it can be sent to.
+    pub(crate) fn register(&self, service: u16, topic: Topic, name: &str) {
         let mut link = self.shared.link.write();
         let index = usize::from(service);
         if link.names.len() <= index {
-            link.names.resize(index + 1, None);
+            link.names.resize_with(index + 1, Default::default);
         }
-        link.names[index] = Some(names);
+        link.names[index][place(topic)] = Some(name.to_owned());
     }
 
     /// Queues a record; see [`krpc_core::transport::Producer::send`].
     pub(crate) fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
-        let link = self.shared.link.read();
-        let Some(native) = &link.native else { return Err(Rejected::Failed(closed())) };
-        let names = link.names.get(usize::from(target.service)).and_then(Option::as_ref);
-        let (Some(names), Ok(partition)) = (names, i32::try_from(target.partition)) else {
+        let shared = &self.shared;
+        // Made before the lock is taken, as it is then while others send.
+        let exact =
+            if target.exact { Some(shared.exact().map_err(Rejected::Failed)?) } else { None };
+        let link = shared.link.read();
+        let Some(natives) = &link.natives else { return Err(Rejected::Failed(closed())) };
+        let names = link.names.get(usize::from(target.service));
+        let name = names.and_then(|names| names[place(target.topic)].as_deref());
+        let (Some(name), Ok(partition)) = (name, i32::try_from(target.partition)) else {
             let message = format!("{target:?} is not open");
             return Err(Rejected::Failed(Status::new(Code::InvalidArgument, message)));
         };
-        let topic = match target.topic {
-            Topic::Calls => &names.calls,
-            Topic::Replies => &names.replies,
-            topic => {
-                let message = format!("the topic of {} is not open", topic.suffix());
-                return Err(Rejected::Failed(Status::new(Code::FailedPrecondition, message)));
-            }
-        };
-        let token = usize::try_from(token).expect("both have 64 bits, as asserted above");
-        let record = BaseRecord::<(), [u8], usize>::with_opaque_to(topic, token)
-            .partition(partition)
-            .payload(payload);
-        let budget = &self.shared.outlet.budget;
-        if !budget.take(payload.len()) {
-            return Err(Rejected::Full);
-        }
-        native.producer.send(record).map_err(|(error, _)| {
-            let was_alone = budget.give_back(payload.len());
-            rejected(&error, was_alone)
-        })
+        let native = exact.as_ref().unwrap_or(&natives.plain);
+        native.send(name, partition, payload, token, &shared.outlet.budget)
+    }
+
+    /// Makes the producer of exact targets, unless it is there; see
+    /// [`krpc_core::transport::Producer::prepare_exact`].
+    pub(crate) fn prepare_exact(&self) {
+        // Whoever sends is told why it cannot be made.
+        drop(self.shared.exact());
     }
 
     /// Reports come without delay until nothing is in flight; see
@@ -198,7 +191,8 @@ impl KafkaProducer {
 
     /// The present producer, for asking the brokers; none when closed.
     pub(crate) fn native(&self) -> Option<Arc<BaseProducer<Hooks>>> {
-        self.shared.link.read().native.as_ref().map(|native| Arc::clone(&native.producer))
+        let link = self.shared.link.read();
+        link.natives.as_ref().map(|natives| Arc::clone(&natives.plain.producer))
     }
 
     /// Collects this producer's errors.
@@ -242,13 +236,13 @@ impl Reports {
     pub(crate) fn serve(&self) {
         let shared = &self.0;
         // Not under the lock: whoever hears a report may send.
-        let Some(native) = shared.link.read().native.clone() else { return };
-        if native.serve() > 0 {
-            shared.settle(&native);
+        let Some(natives) = shared.link.read().natives.clone() else { return };
+        if natives.serve() > 0 {
+            shared.settle(&natives);
         }
         if shared.closing.load(Ordering::Acquire) {
             // Were this the last owner, the drop would block.
-            crate::aside(native);
+            crate::aside(natives);
         }
     }
 }
@@ -268,7 +262,7 @@ impl Shared {
     fn hurry(&self) {
         if self.signal.hurry() {
             let link = self.link.read();
-            if link.native.as_ref().is_some_and(|native| native.reports.len() > 0) {
+            if link.natives.as_ref().is_some_and(|natives| !natives.is_served()) {
                 self.signal.raise();
             }
         }
@@ -276,28 +270,64 @@ impl Shared {
 
     /// Nobody waits any more if nothing is in flight. Not before: who hurried may wait for another
     /// report than those that were served.
-    fn settle(&self, native: &Native) {
-        if self.signal.is_hurried() && native.producer.in_flight_count() == 0 {
+    fn settle(&self, natives: &Natives) {
+        if self.signal.is_hurried() && natives.in_flight() == 0 {
             self.signal.attended();
-            if native.producer.in_flight_count() > 0 {
+            if natives.in_flight() > 0 {
                 // It was sent meanwhile, and perhaps hurried for.
                 self.hurry();
             }
         }
     }
 
+    /// The producer of exact targets; made by whoever needs it first.
+    fn exact(&self) -> Result<Native, Status> {
+        let known = |link: &Link| match (&link.natives, &link.refused) {
+            (None, _) => Some(Err(closed())),
+            (Some(Natives { exact: Some(exact), .. }), _) => Some(Ok(exact.clone())),
+            (_, Some((until, status))) if Instant::now() < *until => Some(Err(status.clone())),
+            _ => None,
+        };
+        if let Some(known) = known(&self.link.read()) {
+            return known;
+        }
+        let _making = self.making.lock();
+        if let Some(known) = known(&self.link.read()) {
+            return known;
+        }
+        let Self { settings, outlet, signal, .. } = self;
+        let reporter = Arc::new(Reporter::new("exact producer"));
+        let fresh = Native::connect(settings, &settings.exact(), outlet, &reporter, signal);
+        let fresh = fresh.map_err(|error| error.to_status())?;
+        match &mut self.link.write().natives {
+            Some(natives) => natives.exact = Some(fresh.clone()),
+            None => {
+                crate::aside(fresh);
+                return Err(closed());
+            }
+        }
+        // The thread is to know of it before it sleeps again.
+        signal.raise();
+        Ok(fresh)
+    }
+
     /// The thread: reports deliveries until it is asked to end.
-    fn run(&self, mut native: Native) {
+    fn run(&self, mut natives: Natives) {
         let mut deadline = None;
         loop {
             self.signal.be_patient();
-            let served = native.serve();
-            self.settle(&native);
-            let quiet = served == 0 && native.producer.in_flight_count() == 0;
-            if self.reporter.take_news() && native.producer.client().fatal_error().is_some() {
-                match self.rebuild(&native) {
+            if natives.exact.is_none() {
+                let link = self.link.read();
+                natives.exact = link.natives.as_ref().and_then(|natives| natives.exact.clone());
+            }
+            let served = natives.serve();
+            self.settle(&natives);
+            let quiet = served == 0 && natives.in_flight() == 0;
+            self.give_up_exact(&mut natives);
+            if let Some((_, why)) = natives.plain.failure() {
+                match self.rebuild(&natives.plain, &why) {
                     Some(fresh) => {
-                        crate::aside(std::mem::replace(&mut native, fresh));
+                        crate::aside(std::mem::replace(&mut natives.plain, fresh));
                         continue;
                     }
                     None => break,
@@ -305,36 +335,41 @@ impl Shared {
             }
             if self.closing.load(Ordering::Acquire) {
                 let until = *deadline.get_or_insert_with(|| {
-                    // From here on nothing is accepted, so the queue can only shrink.
-                    self.link.write().native = None;
+                    // From here on nothing is accepted, so the queue can only shrink. What was
+                    // made last is to be flushed as well.
+                    let last = self.link.write().natives.take();
+                    natives = last.unwrap_or_else(|| natives.clone());
                     Instant::now() + FLUSH
                 });
-                if native.producer.in_flight_count() == 0 || Instant::now() >= until {
+                if natives.in_flight() == 0 || Instant::now() >= until {
                     break;
                 }
             }
-            let asleep = quiet && self.signal.be_prompt() && native.reports.len() == 0;
+            let asleep = quiet && self.signal.be_prompt() && natives.is_served();
             self.signal.wait(if asleep { NET } else { PATIENCE });
         }
-        self.link.write().native = None;
-        native.purge(&self.signal);
+        drop(self.link.write().natives.take());
+        natives.purge(&self.signal);
         self.end();
         // The last owner's drop waits about 100 ms; nobody waits for that here.
-        drop(native);
+        drop(natives);
     }
 
     /// Puts a new producer in place of one that met a fatal error; none if that cannot be done.
-    fn rebuild(&self, old: &Native) -> Option<Native> {
-        let why = self.reporter.cause().unwrap_or_else(|| "a fatal error".to_owned());
-        self.reporter.warn("REBUILD", &format!("the producer is built anew after: {why}"));
-        let fresh = Native::connect(&self.settings, &self.outlet, &self.reporter, &self.signal);
+    fn rebuild(&self, old: &Native, why: &str) -> Option<Native> {
+        let Self { settings, outlet, reporter, signal, .. } = self;
+        reporter.warn("REBUILD", &format!("the producer is built anew after: {why}"));
+        let fresh = Native::connect(settings, &settings.producer(), outlet, reporter, signal);
         let fresh = match fresh {
             Ok(fresh) => {
-                self.link.write().native = Some(fresh.clone());
+                if let Some(natives) = &mut self.link.write().natives {
+                    natives.plain = fresh.clone();
+                }
                 Some(fresh)
             }
             Err(error) => {
-                self.link.write().native = None;
+                let last = self.link.write().natives.take();
+                crate::aside(last);
                 (self.on_broken)(error.to_status());
                 None
             }
@@ -343,121 +378,28 @@ impl Shared {
         old.purge(&self.signal);
         fresh
     }
-}
 
-impl Native {
-    fn connect(
-        settings: &Settings,
-        outlet: &Arc<Outlet>,
-        reporter: &Arc<Reporter>,
-        signal: &Arc<Signal>,
-    ) -> Result<Self, SetupError> {
-        let hooks = Hooks { outlet: Arc::clone(outlet), reporter: Arc::clone(reporter) };
-        let producer: Arc<BaseProducer<_>> =
-            Arc::new(settings.create(&settings.producer(), hooks)?);
-        let owner = Arc::clone(&producer);
-        let reports = Queue::of_client(producer.client(), owner, Arc::clone(signal));
-        Ok(Self { producer, reports: Arc::new(reports) })
-    }
-
-    /// Passes on everything that is queued; how many events there were. Each poll handles one; the
-    /// signal comes again only after the queue was empty.
-    fn serve(&self) -> usize {
-        let mut events = 0;
-        while self.reports.len() > 0 {
-            self.producer.poll(Duration::ZERO);
-            events += 1;
-        }
-        events
-    }
-
-    /// Gives up what is queued or in flight and reports it as failed.
-    fn purge(&self, signal: &Signal) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        let until = Instant::now() + PURGE;
-        loop {
-            self.serve();
-            let left = until.saturating_duration_since(Instant::now());
-            if self.producer.in_flight_count() == 0 || left.is_zero() {
-                return;
+    /// Takes an exact producer away that met a fatal error. The next exact record has a new one
+    /// made, but not at once if this one failed at once: the next would, too.
+    fn give_up_exact(&self, natives: &mut Natives) {
+        let Some((code, why)) = natives.exact.as_ref().and_then(Native::failure) else { return };
+        let Some(old) = natives.exact.take() else { return };
+        old.reporter().warn("REBUILD", &format!("the exact producer is given up after: {why}"));
+        {
+            let mut link = self.link.write();
+            if old.age() < YOUNG {
+                let status = send_status(code, format!("exact records cannot be sent: {why}"));
+                link.refused = Some((Instant::now() + YOUNG, status));
             }
-            signal.wait(left.min(PATIENCE));
+            if let Some(natives) = &mut link.natives {
+                natives.exact = None;
+            }
         }
+        old.purge(&self.signal);
+        crate::aside(old);
     }
 }
 
 fn closed() -> Status {
     Status::new(Code::Unavailable, "the producer is closed")
-}
-
-/// Why librdkafka did not take a record; `was_alone` says that no report is on its way.
-fn rejected(error: &KafkaError, was_alone: bool) -> Rejected {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) if !was_alone => Rejected::Full,
-        Some(RDKafkaErrorCode::QueueFull) => {
-            let message = "the record is larger than the whole queue";
-            Rejected::Failed(Status::new(Code::ResourceExhausted, message).with_retryable(false))
-        }
-        Some(code) => Rejected::Failed(send_status(code, error.to_string())),
-        None => Rejected::Failed(Status::new(Code::InvalidArgument, error.to_string())),
-    }
-}
-
-/// Where delivery reports go, over all producers that succeed each other.
-struct Outlet {
-    events: Arc<dyn ProducerEvents>,
-    budget: Budget,
-}
-
-impl Outlet {
-    fn report(&self, token: u64, length: usize, delivery: Delivery<'_>) {
-        // First, so that the driver may send from inside the report.
-        self.budget.give_back(length);
-        self.events.delivered(token, delivery);
-    }
-}
-
-/// librdkafka's view of us: its words go to the reporter, its delivery reports to the driver.
-pub(crate) struct Hooks {
-    outlet: Arc<Outlet>,
-    reporter: Arc<Reporter>,
-}
-
-impl ClientContext for Hooks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.reporter.log(level, facility, message);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.reporter.stats_raw(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(error, reason);
-    }
-}
-
-impl ProducerContext for Hooks {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
-        let token = u64::try_from(token).expect("both have 64 bits, as asserted above");
-        match result {
-            Ok(message) => {
-                let appended = match message.timestamp() {
-                    Timestamp::LogAppendTime(millis) => broker_time(millis),
-                    // The sender's own time says nothing about the broker's clock.
-                    Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
-                };
-                let stored = Delivery::Stored { appended, offset: Some(message.offset()) };
-                self.outlet.report(token, message.payload_len(), stored);
-            }
-            Err((error, message)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                let status = send_status(code, format!("not delivered: {code}"));
-                let payload = message.payload().unwrap_or_default();
-                self.outlet.report(token, payload.len(), Delivery::Failed { status, payload });
-            }
-        }
-    }
 }

@@ -1,4 +1,5 @@
-//! A server's side: the producer for replies and one worker for each service.
+//! A server's side: the producer for replies, one worker for each service, and an inbox if
+//! something is followed.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +12,8 @@ use krpc_core::{
     error::SetupError,
     status::Status,
     transport::{
-        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topics,
-        Topology,
+        BoxFuture, CommitPoint, Producer, Rejected, ServerEvents, ServerTransport, Target, Topic,
+        Topics, Topology,
     },
 };
 use parking_lot::Mutex;
@@ -21,8 +22,9 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 use crate::{
     config::Settings,
     embedded::MockHost,
+    inbox::Hearer,
     producer::KafkaProducer,
-    topics::Setup,
+    side::Side,
     wait::blocking,
     worker::{self, Worker},
 };
@@ -37,11 +39,8 @@ pub(crate) struct KafkaServer {
 }
 
 struct Inner {
-    endpoint: String,
-    settings: Settings,
-    host: Option<Arc<MockHost>>,
+    side: Arc<Side>,
     events: Arc<dyn ServerEvents>,
-    producer: KafkaProducer,
     services: Mutex<BTreeMap<u16, Service>>,
 }
 
@@ -62,14 +61,9 @@ impl KafkaServer {
         let broken = Arc::clone(&events);
         let on_broken = Box::new(move |status: Status| broken.broken(status));
         let producer = KafkaProducer::start(settings, events.clone(), on_broken)?;
-        let inner = Inner {
-            endpoint: endpoint.to_owned(),
-            settings: settings.clone(),
-            host,
-            events,
-            producer,
-            services: Mutex::default(),
-        };
+        let hearer = Hearer::Server(Arc::clone(&events));
+        let side = Arc::new(Side::new(endpoint, settings, host, producer, hearer));
+        let inner = Inner { side, events, services: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -85,9 +79,9 @@ impl Inner {
             Some(service) if service.worker.is_none() => (service.name.clone(), service.topology),
             _ => return Ok(()),
         };
-        let (events, reports) = (Arc::clone(&self.events), self.producer.reports());
+        let (events, reports) = (Arc::clone(&self.events), self.side.producer.reports());
         let runtime = Some(runtime.clone());
-        let worker = Worker::start(&self.settings, index, &name, events, reports, runtime)?;
+        let worker = Worker::start(&self.side.settings, index, &name, events, reports, runtime)?;
         worker.join(topology.call_partitions)?;
         if let Some(service) = self.services.lock().get_mut(&index) {
             service.worker = Some(Arc::new(worker));
@@ -99,7 +93,7 @@ impl Inner {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
-            .field("endpoint", &self.endpoint)
+            .field("side", &self.side)
             .field("workers", &self.workers())
             .finish_non_exhaustive()
     }
@@ -107,15 +101,46 @@ impl fmt::Debug for Inner {
 
 impl Producer for KafkaServer {
     fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
-        self.inner.producer.send(target, payload, token)
+        self.inner.side.producer.send(target, payload, token)
     }
 
     fn hurry(&self) {
-        self.inner.producer.hurry();
+        self.inner.side.producer.hurry();
+    }
+
+    fn prepare_exact(&self) {
+        self.inner.side.producer.prepare_exact();
     }
 }
 
-impl Topics for KafkaServer {}
+impl Topics for KafkaServer {
+    fn open_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
+        Box::pin(Arc::clone(&self.inner.side).open_topic(service, topic))
+    }
+
+    fn bounds(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+    ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
+        Box::pin(Arc::clone(&self.inner.side).bounds(service, topic, partition))
+    }
+
+    fn follow(
+        &self,
+        service: u16,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+    ) -> BoxFuture<'_, Result<(), Status>> {
+        Box::pin(Arc::clone(&self.inner.side).follow(service, topic, partition, from))
+    }
+
+    fn unfollow(&self, service: u16, topic: Topic, partition: u32) {
+        self.inner.side.unfollow(service, topic, partition);
+    }
+}
 
 impl ServerTransport for KafkaServer {
     fn open<'a>(
@@ -126,16 +151,8 @@ impl ServerTransport for KafkaServer {
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
         Box::pin(async move {
             blocking(move |cancel| {
-                let setup = Setup {
-                    settings: &inner.settings,
-                    endpoint: &inner.endpoint,
-                    producer: &inner.producer,
-                    mock: inner.host.as_deref(),
-                    cancel,
-                    started: Instant::now(),
-                };
-                let topology = setup.prepare(&name)?;
-                inner.producer.register(service, &name);
+                let topology = inner.side.setup(cancel).prepare_service(&name)?;
+                inner.side.opened(service, &name, topology);
                 inner.services.lock().insert(service, Service { name, topology, worker: None });
                 Ok(topology)
             })
@@ -211,7 +228,7 @@ impl ServerTransport for KafkaServer {
             let closed = spawn_blocking(move || {
                 let workers = inner.workers();
                 workers.iter().for_each(|worker| worker.stop());
-                inner.producer.close();
+                inner.side.close();
                 let until = Instant::now() + END;
                 workers.iter().for_each(|worker| worker.wait_ended(until));
             });

@@ -13,7 +13,9 @@ use krpc_core::{
     transport::{Topic, Topology},
 };
 use rdkafka::{
+    ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::Client,
     error::{KafkaError, KafkaResult},
     metadata::{Metadata, MetadataTopic},
     types::RDKafkaErrorCode,
@@ -79,25 +81,42 @@ pub(crate) struct Wanted {
     pub(crate) created: bool,
 }
 
+impl Wanted {
+    fn count(&self) -> u32 {
+        self.found.map_or(0, |found| found.partitions)
+    }
+}
+
 impl Setup<'_> {
-    /// Finds, creates or refuses both topics; returns when each partition has a leader.
-    pub(crate) fn prepare(&self, service: &str) -> Result<Topology, SetupError> {
+    /// Finds, creates or refuses a service's two eager topics, as [`Self::prepare`] does.
+    pub(crate) fn prepare_service(&self, service: &str) -> Result<Topology, SetupError> {
         let mut wanted =
             [self.wanted(service, Topic::Calls)?, self.wanted(service, Topic::Replies)?];
-        for topic in &mut wanted {
+        self.prepare_all(&mut wanted)?;
+        let [calls, replies] = wanted.map(|topic| topic.count());
+        Ok(Topology { call_partitions: calls, reply_partitions: replies })
+    }
+
+    /// Finds, creates or refuses a topic; returns how many partitions it has, when each has a
+    /// leader.
+    pub(crate) fn prepare(&self, service: &str, topic: Topic) -> Result<u32, SetupError> {
+        let mut wanted = [self.wanted(service, topic)?];
+        self.prepare_all(&mut wanted)?;
+        Ok(wanted[0].count())
+    }
+
+    fn prepare_all(&self, wanted: &mut [Wanted]) -> Result<(), SetupError> {
+        for topic in &mut *wanted {
             topic.found = self.find(&topic.name)?;
         }
         if wanted.iter().any(|topic| topic.found.is_none()) {
-            self.create(&mut wanted)?;
+            self.create(wanted)?;
         }
-        for topic in &mut wanted {
+        for topic in &mut *wanted {
             topic.found = Some(self.ready(topic)?);
         }
-        self.check_partitions(&wanted)?;
-        self.check_configs(&wanted)?;
-        let count = |topic: &Wanted| topic.found.map_or(0, |found| found.partitions);
-        let [calls, replies] = &wanted;
-        Ok(Topology { call_partitions: count(calls), reply_partitions: count(replies) })
+        self.check_partitions(wanted)?;
+        self.check_configs(wanted)
     }
 
     fn wanted(&self, service: &str, topic: Topic) -> Result<Wanted, SetupError> {
@@ -284,6 +303,52 @@ impl Setup<'_> {
         // The request has its own timeout, after which librdkafka answers in the broker's stead.
         let stop = || self.cancel.is_cancelled() || self.producer.is_closed();
         block_on(Box::pin(future), &Arc::new(Signal::default()), None, stop)
+    }
+
+    /// The offsets of a partition's oldest record, and of the one that comes next.
+    pub(crate) fn bounds<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(i64, i64), SetupError> {
+        self.ask("read", topic, |timeout| client.fetch_watermarks(topic, partition, timeout))
+    }
+
+    /// Asks the brokers something, again and again while there is time.
+    pub(crate) fn ask<T>(
+        &self,
+        action: &str,
+        resource: &str,
+        mut ask: impl FnMut(Duration) -> KafkaResult<T>,
+    ) -> Result<T, SetupError> {
+        let mut missing = None;
+        loop {
+            let left = self.left().map_err(|error| match (error, missing.take()) {
+                (SetupError::Unreachable { .. }, Some(reason)) => {
+                    SetupError::MissingTopic { topic: resource.to_owned(), reason }
+                }
+                (error, _) => error,
+            })?;
+            let began = Instant::now();
+            let error = match ask(left.min(SLICE)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match error.rdkafka_error_code() {
+                Some(code) if is_unauthorized(code) => {
+                    return Err(unauthorized(action, resource, code));
+                }
+                // A topic that was created just now may be unknown a moment longer.
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownPartition,
+                ) => missing = Some(error.to_string()),
+                _ => (),
+            }
+            self.retry("ASK", &error.to_string(), began);
+        }
     }
 
     /// What is left of the connect timeout.
