@@ -172,7 +172,7 @@ fn goldens_of_terms() -> Vec<Golden> {
     let cause = Status::new(Code::Aborted, "its execution ended its server 3 times");
     let cause = cause.with_retryable(false);
     let dead = |cause| {
-        Frame::Dead(Dead {
+        Frame::Dead(Box::new(Dead {
             call: CallId(1),
             caller: CLIENT,
             partition: 11,
@@ -182,7 +182,7 @@ fn goldens_of_terms() -> Vec<Golden> {
             at: at(1_700_000_000),
             cause,
             request: buried.clone().leak(),
-        })
+        }))
     };
     let details = cause.clone().with_retryable(true).with_details(Bytes::from_static(b"why"));
     let mark =

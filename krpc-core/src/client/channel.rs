@@ -307,14 +307,6 @@ impl ServiceChannel {
         &self.shared.options
     }
 
-    pub(super) const fn index(&self) -> u16 {
-        self.index
-    }
-
-    pub(super) fn transport(&self) -> Option<&Arc<dyn ClientTransport>> {
-        self.shared.transport.get()
-    }
-
     pub(super) const fn closing(&self) -> &CancellationToken {
         &self.closing
     }

@@ -178,11 +178,6 @@ impl<W> ClientMachine<W> {
         }
     }
 
-    /// This moment on the broker's clock, as far as that is known.
-    pub(super) fn broker_time(&self, now: Time) -> Time {
-        self.clock.to_broker(now).unwrap_or(now)
-    }
-
     /// The partition of a key, whoever owns it.
     fn place_of(&mut self, key: &[u8]) -> u32 {
         let partition = murmur2::partition(key, self.setup.topology.call_partitions);

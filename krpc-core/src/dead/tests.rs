@@ -14,7 +14,7 @@ fn id(partition: u32, offset: i64, index: u32) -> LetterId {
 }
 
 fn dead(request: &[u8]) -> Frame<'_> {
-    Frame::Dead(Dead {
+    Frame::Dead(Box::new(Dead {
         call: CallId(3),
         caller: InstanceId::from_bytes([1; 16]),
         partition: 4,
@@ -24,7 +24,7 @@ fn dead(request: &[u8]) -> Frame<'_> {
         at: Time::from_micros(8),
         cause: Status::new(Code::Aborted, "why"),
         request,
-    })
+    }))
 }
 
 fn mark(offset: i64, index: u32) -> Frame<'static> {

@@ -53,8 +53,8 @@ pub enum Frame<'a> {
     Announce(Announce),
     /// A server says that a call is at work.
     Progress(Progress<'a>),
-    /// A server gave a call up.
-    Dead(Dead<'a>),
+    /// A server gave a call up. Boxed, or it would be the largest kind: frames are moved.
+    Dead(Box<Dead<'a>>),
     /// A dead letter is done with.
     DeadMark(DeadMark),
     /// A kind this version does not know: skipped and counted.
@@ -154,7 +154,10 @@ pub(crate) fn split<'a>(reader: &mut Reader<'a>) -> Result<(FrameKind, &'a [u8])
     Ok((kind, reader.prefixed("frame", MAX_PACKET_BYTES)?))
 }
 
+// What all kinds share is inlined: requests and replies are what is written and read all day.
+
 /// Writes kind and length, and makes room for the body.
+#[inline]
 fn begin(out: &mut Vec<u8>, kind: FrameKind, body: usize) -> Result<(), WireError> {
     if body > MAX_PACKET_BYTES {
         return Err(WireError::TooLarge { what: "frame", len: body, max: MAX_PACKET_BYTES });
@@ -167,31 +170,37 @@ fn begin(out: &mut Vec<u8>, kind: FrameKind, body: usize) -> Result<(), WireErro
 }
 
 /// Reads flags, of which only those in `allowed` may be set.
+#[inline]
 fn flags(reader: &mut Reader<'_>, allowed: u8) -> Result<u8, WireError> {
     let flags = reader.u8()?;
     let allowed = flags & !allowed == 0;
     if allowed { Ok(flags) } else { Err(WireError::UnsupportedFlags(flags)) }
 }
 
+#[inline]
 fn codec(flags: u8) -> Result<ValueCodec, WireError> {
     let number = flags & flag::CODEC;
     ValueCodec::from_u8(number).ok_or(WireError::BadCodec(number))
 }
 
+#[inline]
 fn metadata_flag(metadata: &Metadata) -> u8 {
     if metadata.is_empty() { 0 } else { flag::METADATA }
 }
 
+#[inline]
 fn metadata_len(metadata: &Metadata) -> usize {
     if metadata.is_empty() { 0 } else { metadata.encoded_len() }
 }
 
+#[inline]
 fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     if !metadata.is_empty() {
         metadata.encode(out);
     }
 }
 
+#[inline]
 fn metadata<'a>(reader: &mut Reader<'_>, flags: u8) -> Result<Cow<'a, Metadata>, WireError> {
     let present = flags & flag::METADATA != 0;
     let metadata = if present { Metadata::decode(reader)? } else { Metadata::new() };
@@ -238,7 +247,7 @@ impl<'a> Frame<'a> {
             FrameKind::CANCEL => Self::Cancel(Cancel::decode(reader)?),
             FrameKind::ANNOUNCE => Self::Announce(Announce::decode(reader)?),
             FrameKind::PROGRESS => Self::Progress(Progress::decode(reader)?),
-            FrameKind::DEAD => Self::Dead(Dead::decode(reader)?),
+            FrameKind::DEAD => Self::Dead(Box::new(Dead::decode(reader)?)),
             FrameKind::DEAD_MARK => Self::DeadMark(DeadMark::decode(reader)?),
             _ => return Ok(Self::Unknown(kind)),
         };

@@ -70,7 +70,7 @@ impl Reader {
 /// Ends the reading, however the pass ends.
 struct Following<'a> {
     service: &'a ServiceChannel,
-    transport: &'a Arc<dyn ClientTransport>,
+    transport: &'a dyn ClientTransport,
     partitions: Vec<u32>,
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn read(
 ) -> Result<Fold, DeadLetterError> {
     service.ready().await?;
     let (reader, index) = (&service.letters, service.index());
-    let transport = service.transport().ok_or(SetupError::Closed)?;
+    let transport = service.transport().map_err(|_| SetupError::Closed)?;
     let partitions = transport.open_topic(index, Topic::Dead).await?;
     let _turn = reader.turn.lock().await;
     let mut spans = BTreeMap::new();

@@ -119,6 +119,7 @@ impl<'a> Dead<'a> {
         Ok(())
     }
 
+    #[cold]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let call = CallId(reader.varint()?);
         let flags = flags(reader, flag::RETRYABLE | flag::HINTS)?;
@@ -153,6 +154,7 @@ impl DeadMark {
         Ok(())
     }
 
+    #[cold]
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         flags(reader, flag::HINTS)?;
         let (offset, index) = (offset(reader)?, reader.varint_u32("index")?);

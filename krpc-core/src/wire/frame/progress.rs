@@ -43,6 +43,7 @@ impl Progress<'_> {
         Ok(())
     }
 
+    #[cold]
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let call = CallId(reader.varint()?);
         let flags = flags(reader, flag::METADATA | flag::HINTS)?;

@@ -103,6 +103,7 @@ impl<'a> Reply<'a> {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn decode(kind: FrameKind, reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let call = CallId(reader.varint()?);
         let of_kind = if kind == FrameKind::REPLY_STATUS { flag::RETRYABLE } else { flag::CODEC };

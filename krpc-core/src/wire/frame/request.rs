@@ -110,6 +110,7 @@ impl<'a> Request<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn decode(kind: FrameKind, reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let call = CallId(reader.varint()?);
         let known = flag::CODEC | flag::DEADLINE | flag::METADATA | flag::HINTS;

@@ -89,16 +89,19 @@ impl Terms {
     ///
     /// # Errors
     /// A term passes its limit.
+    #[cold]
     pub fn check(&self) -> Result<(), WireError> {
         self.each().try_for_each(Term::check)
     }
 
     /// How many bytes more a request takes with them.
+    #[cold]
     pub fn encoded_len(&self) -> usize {
         1 + self.each().map(|term| 1 + prefixed_len(term.len())).sum::<usize>()
     }
 
     /// Appends them; they are within their limits.
+    #[cold]
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.each().count() as u64);
         for term in self.each() {
@@ -108,6 +111,7 @@ impl Terms {
         }
     }
 
+    #[cold]
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let mut terms = Self::default();
         let mut before = 0;

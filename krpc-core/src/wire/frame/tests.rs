@@ -277,7 +277,7 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
             check(Frame::Request(Request { terms, ..request }))?;
             check(Frame::Progress(Progress { call, metadata: metadata.clone() }))?;
             let (at, index) = (Time::from_micros(call.0), queued);
-            check(Frame::Dead(Dead {
+            check(Frame::Dead(Box::new(Dead {
                 call,
                 caller: InstanceId::from_bytes([9; 16]),
                 partition: running,
@@ -287,7 +287,7 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
                 at,
                 cause: status.clone(),
                 request: value,
-            }))?;
+            })))?;
             let fate = if offset % 2 == 0 { Fate::Dropped } else { Fate::Replayed };
             check(Frame::DeadMark(DeadMark { offset, index, fate, at }))?;
             let (ok, app) = (Outcome::Ok { codec, value }, Outcome::App { codec, value });

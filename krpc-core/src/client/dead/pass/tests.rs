@@ -22,7 +22,7 @@ const SERVER: InstanceId = InstanceId::from_bytes([1; 16]);
 const CALLER: InstanceId = InstanceId::from_bytes([2; 16]);
 
 fn dead(call: u64, request: &[u8]) -> Frame<'_> {
-    Frame::Dead(Dead {
+    Frame::Dead(Box::new(Dead {
         call: CallId(call),
         caller: CALLER,
         partition: 0,
@@ -32,7 +32,7 @@ fn dead(call: u64, request: &[u8]) -> Frame<'_> {
         at: Time::from_micros(call),
         cause: Status::new(Code::Aborted, "three times"),
         request,
-    })
+    }))
 }
 
 fn mark(offset: i64, index: u32, fate: Fate) -> Frame<'static> {

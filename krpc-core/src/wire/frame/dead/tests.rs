@@ -69,7 +69,7 @@ fn a_letter_gives_the_call_back_as_it_was() {
         let mut out = Vec::new();
         dead(&bytes).encode(&mut out).unwrap();
         let Ok(Frame::Dead(read)) = decode(&out) else { panic!("{out:?}") };
-        assert_eq!(read, dead(&bytes));
+        assert_eq!(*read, dead(&bytes));
         assert_eq!(read.to_request(), Ok(request));
     }
 }
