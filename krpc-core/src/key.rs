@@ -20,8 +20,8 @@ use bytes::Bytes;
 /// These are the bytes that Java's serializers write, and the partition is found as Java's
 /// producer does it, so a key means the same to both. `1_i32` and `1_i64` are different keys.
 ///
-/// Floats are no keys, since equal ones may differ in their bytes; nor are tuples, whose parts could
-/// run together: write the text that is meant, `format!("{tenant}/{account}")`.
+/// Floats are no keys, since equal ones may differ in their bytes; nor are tuples, whose parts
+/// could run together: write the text that is meant, `format!("{tenant}/{account}")`.
 ///
 /// A type of one's own is a key by way of one of these:
 ///

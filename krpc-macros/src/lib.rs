@@ -155,9 +155,9 @@ use proc_macro::TokenStream;
 /// ## `one_way`
 ///
 /// A call ends with `Ok(())` once the broker has stored it, whether or not a server runs; it is
-/// executed at least once afterwards. `timeout` bounds one execution. The method returns nothing, or
-/// `Result<(), E>`, whose `Err` is a failure as a panic is: it comes to the server's `retry`, and
-/// never to the caller.
+/// executed at least once afterwards. `timeout` bounds one execution. The method returns nothing,
+/// or `Result<(), E>`, whose `Err` is a failure as a panic is: it comes to the server's `retry`,
+/// and never to the caller.
 ///
 /// ```
 /// #[krpc::service]
@@ -215,7 +215,7 @@ use proc_macro::TokenStream;
 /// |---|---|---|
 /// | `max` | must be given | executions in all, 1 to 100 |
 /// | `backoff` | `"100ms..10s"` | the first pause, which doubles each time, and the longest |
-/// | `then` | `dead_letter` | after the last failure: `dead_letter` keeps the call, `drop` counts it |
+/// | `then` | `dead_letter` | after the last failure: `dead_letter` keeps it, `drop` counts it |
 ///
 /// ```
 /// #[krpc::service]
