@@ -13,9 +13,7 @@ use krpc_core::{
     transport::{Topic, Topology},
 };
 use rdkafka::{
-    ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::Client,
     error::{KafkaError, KafkaResult},
     metadata::{Metadata, MetadataTopic},
     types::RDKafkaErrorCode,
@@ -29,6 +27,8 @@ use crate::{
     validate,
     wait::{Cancel, Signal, block_on},
 };
+
+mod ask;
 
 /// The longest name of a topic that Kafka takes.
 const MAX_NAME: usize = 249;
@@ -131,20 +131,6 @@ impl Setup<'_> {
         }
         let (partitions, retention) = (config.partitions(topic), config.retention(topic));
         Ok(Wanted { topic, name, partitions, retention, found: None, created: false })
-    }
-
-    /// Waits until a broker answers, whatever it says.
-    pub(crate) fn reach(&self) -> Result<(), SetupError> {
-        loop {
-            let left = self.left()?;
-            let began = Instant::now();
-            let native = self.producer.native().ok_or(SetupError::Closed)?;
-            let client = rdkafka::producer::Producer::client(native.as_ref());
-            if client.fetch_cluster_id(left.min(SLICE)).is_some() {
-                return Ok(());
-            }
-            self.retry("REACH", "no broker answers", began);
-        }
     }
 
     /// The topic as the brokers know it; `None` if it does not exist.
@@ -303,52 +289,6 @@ impl Setup<'_> {
         // The request has its own timeout, after which librdkafka answers in the broker's stead.
         let stop = || self.cancel.is_cancelled() || self.producer.is_closed();
         block_on(Box::pin(future), &Arc::new(Signal::default()), None, stop)
-    }
-
-    /// The offsets of a partition's oldest record, and of the one that comes next.
-    pub(crate) fn bounds<C: ClientContext>(
-        &self,
-        client: &Client<C>,
-        topic: &str,
-        partition: i32,
-    ) -> Result<(i64, i64), SetupError> {
-        self.ask("read", topic, |timeout| client.fetch_watermarks(topic, partition, timeout))
-    }
-
-    /// Asks the brokers something, again and again while there is time.
-    pub(crate) fn ask<T>(
-        &self,
-        action: &str,
-        resource: &str,
-        mut ask: impl FnMut(Duration) -> KafkaResult<T>,
-    ) -> Result<T, SetupError> {
-        let mut missing = None;
-        loop {
-            let left = self.left().map_err(|error| match (error, missing.take()) {
-                (SetupError::Unreachable { .. }, Some(reason)) => {
-                    SetupError::MissingTopic { topic: resource.to_owned(), reason }
-                }
-                (error, _) => error,
-            })?;
-            let began = Instant::now();
-            let error = match ask(left.min(SLICE)) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            match error.rdkafka_error_code() {
-                Some(code) if is_unauthorized(code) => {
-                    return Err(unauthorized(action, resource, code));
-                }
-                // A topic that was created just now may be unknown a moment longer.
-                Some(
-                    RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownPartition,
-                ) => missing = Some(error.to_string()),
-                _ => (),
-            }
-            self.retry("ASK", &error.to_string(), began);
-        }
     }
 
     /// What is left of the connect timeout.

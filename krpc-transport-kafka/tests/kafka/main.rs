@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch the clock")]
 
 mod embedded;
+mod exact;
 mod faults;
+mod follow;
 mod groups;
 mod pressure;
 mod rights;

@@ -84,9 +84,14 @@ async fn missing_rights_are_told_within_the_connect_timeout() {
     }
 }
 
-/// Lets everybody read a topic, and so nobody write to it: one CreateAcls request, version 1, by
-/// hand, for librdkafka's safe wrapper has none.
+/// Lets everybody read a topic, and so nobody write to it.
 fn let_read_only(kafka: &Kafka, topic: &str) {
+    let_only(kafka, topic, "User:ANONYMOUS");
+}
+
+/// Lets only this user read a topic: one CreateAcls request, version 1, by hand, for librdkafka's
+/// safe wrapper has none.
+fn let_only(kafka: &Kafka, topic: &str, user: &str) {
     const TOPIC: u8 = 2;
     const LITERAL: u8 = 3;
     const READ: u8 = 3;
@@ -99,7 +104,7 @@ fn let_read_only(kafka: &Kafka, topic: &str) {
     };
     string(&mut request, topic);
     request.push(LITERAL);
-    string(&mut request, "User:ANONYMOUS");
+    string(&mut request, user);
     string(&mut request, "*");
     request.extend([READ, ALLOW]);
 
@@ -174,4 +179,30 @@ async fn a_topic_that_may_not_be_written_to_is_named() {
     let services: Vec<Arc<dyn Service>> = vec![Arc::new(RepliesClosed)];
     let started = Server::start(&*endpoint, services, ServerOptions::default()).await;
     is_told_of_writing(started, &replies);
+}
+
+#[tokio::test]
+async fn a_lazy_topic_without_rights_is_named() {
+    let kafka = guarded(true);
+    let config = TransportConfig { connect_timeout: Duration::from_secs(8), ..config() };
+    let endpoint = KafkaEndpoint::new(kafka.bootstrap(), config.clone()).unwrap();
+    let name = service("lazy");
+    let client = caller(&endpoint, &name).await;
+    client.transport.open_topic(0, Topic::Dead).await.unwrap();
+    let dead = config.topic(&name, Topic::Dead);
+    let_only(&kafka, &dead, "User:somebody");
+    // The rule reaches the broker soon.
+    let started = Instant::now();
+    let status = loop {
+        match client.transport.follow(0, Topic::Dead, 0, 0).await {
+            Ok(()) => assert!(started.elapsed() < Duration::from_secs(20)),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().contains(&dead), "{status}");
+    let later = caller(&endpoint, &name).await;
+    is_told(later.transport.open_topic(0, Topic::Dead).await.map(drop), &[dead]);
+    client.transport.close().await;
+    later.transport.close().await;
 }

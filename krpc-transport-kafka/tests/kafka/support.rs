@@ -31,6 +31,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) stored: BTreeMap<u64, Option<Time>>,
+    /// Where each is stored.
+    pub(crate) offsets: BTreeMap<u64, i64>,
     pub(crate) failed: Vec<(u64, Status, Vec<u8>)>,
     pub(crate) reported: usize,
     pub(crate) records: Vec<Record>,
@@ -115,7 +117,9 @@ impl Seen {
     }
 
     fn take(&mut self, record: Record) {
-        self.next.insert(record.partition, record.offset + 1);
+        if record.topic == Topic::Calls {
+            self.next.insert(record.partition, record.offset + 1);
+        }
         self.records.push(record);
     }
 
@@ -133,7 +137,8 @@ impl ProducerEvents for Driver {
         self.note(|seen| {
             seen.reported += 1;
             match delivery {
-                Delivery::Stored { appended, .. } => {
+                Delivery::Stored { appended, offset } => {
+                    seen.offsets.extend(offset.map(|offset| (token, offset)));
                     seen.stored.insert(token, appended);
                 }
                 Delivery::Failed { status, payload } => {
@@ -166,7 +171,8 @@ impl ServerEvents for Driver {
     }
 
     fn arrived(&self, record: Record) {
-        self.note(|seen| match seen.owned.contains(&record.partition) {
+        let lazy = record.topic.is_lazy();
+        self.note(|seen| match lazy || seen.owned.contains(&record.partition) {
             true => seen.take(record),
             false => seen.strays += 1,
         });

@@ -61,6 +61,35 @@ async fn created_topics_have_our_settings() {
 }
 
 #[tokio::test]
+async fn lazy_topics_are_created_with_settings_of_their_own() {
+    const DAY: u64 = 24 * 60 * 60;
+    let service = service("lazy");
+    let config = TransportConfig { dead_retention: Duration::from_secs(100), ..config() };
+    let client = caller(&endpoint(config.clone()), &service).await;
+    for (topic, partitions, retention) in [
+        (Topic::Results, 4, Duration::from_secs(7 * DAY)),
+        (Topic::Dead, 1, Duration::from_secs(100)),
+        (Topic::Cancels, 1, Duration::from_secs(7 * DAY)),
+    ] {
+        assert_eq!(client.transport.open_topic(0, topic).await.unwrap(), partitions);
+        let name = config.topic(&service, topic);
+        assert_eq!(setting(&name, "retention.ms").await, retention.as_millis().to_string());
+        assert_eq!(setting(&name, "message.timestamp.type").await, "LogAppendTime");
+        assert_eq!(setting(&name, "cleanup.policy").await, "delete");
+    }
+    client.transport.close().await;
+
+    let adopted = self::service("adopted");
+    create(&config.topic(&adopted, Topic::Dead), 2, &[("max.message.bytes", "9000000")]).await;
+    create(&config.topic(&adopted, Topic::Results), 2, &[("cleanup.policy", "compact")]).await;
+    let client = caller(&endpoint(config.clone()), &adopted).await;
+    assert_eq!(client.transport.open_topic(0, Topic::Dead).await.unwrap(), 2);
+    let unfit = client.transport.open_topic(0, Topic::Results).await.unwrap_err();
+    assert!(matches!(unfit, SetupError::UnfitTopic { .. }), "{unfit}");
+    client.transport.close().await;
+}
+
+#[tokio::test]
 async fn whoever_comes_first_creates_and_all_others_adopt() {
     let service = Arc::new(service("race"));
     let opens: Vec<_> = (0..8)

@@ -1,0 +1,85 @@
+//! What the brokers are asked beside what topics there are: whether they answer at all, and where
+//! a partition begins and ends.
+
+use std::time::{Duration, Instant};
+
+use krpc_core::error::SetupError;
+use rdkafka::{
+    ClientContext,
+    client::Client,
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode,
+};
+
+use super::{SLICE, Setup, unauthorized};
+use crate::events::is_unauthorized;
+
+impl Setup<'_> {
+    /// Waits until a broker answers, whatever it says.
+    pub(crate) fn reach(&self) -> Result<(), SetupError> {
+        loop {
+            let left = self.left()?;
+            let began = Instant::now();
+            let native = self.producer.native().ok_or(SetupError::Closed)?;
+            let client = rdkafka::producer::Producer::client(native.as_ref());
+            if client.fetch_cluster_id(left.min(SLICE)).is_some() {
+                return Ok(());
+            }
+            self.retry("REACH", "no broker answers", began);
+        }
+    }
+
+    /// The offsets of a partition's oldest record, and of the one that comes next.
+    pub(crate) fn bounds<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(i64, i64), SetupError> {
+        let mut missing = false;
+        let asked = self.ask("read", topic, |timeout| {
+            client.fetch_watermarks(topic, partition, timeout).map_err(|error| {
+                // Of a topic that is closed to us or gone, librdkafka says only that it got no
+                // answer.
+                match self.find(topic) {
+                    Ok(found) => missing = found.is_none(),
+                    Err(SetupError::Unauthorized { .. }) => {
+                        return KafkaError::MetadataFetch(
+                            RDKafkaErrorCode::TopicAuthorizationFailed,
+                        );
+                    }
+                    Err(_) => (),
+                }
+                error
+            })
+        });
+        asked.map_err(|error| match error {
+            SetupError::Unreachable { cause, .. } if missing => {
+                SetupError::MissingTopic { topic: topic.to_owned(), reason: cause }
+            }
+            error => error,
+        })
+    }
+
+    /// Asks the brokers something, again and again while there is time.
+    pub(crate) fn ask<T>(
+        &self,
+        action: &str,
+        resource: &str,
+        mut ask: impl FnMut(Duration) -> KafkaResult<T>,
+    ) -> Result<T, SetupError> {
+        loop {
+            let timeout = self.left()?.min(SLICE);
+            let began = Instant::now();
+            match ask(timeout) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => match error.rdkafka_error_code() {
+                    Some(code) if is_unauthorized(code) => {
+                        return Err(unauthorized(action, resource, code));
+                    }
+                    _ => self.retry("ASK", &error.to_string(), began),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Records that are stored once at most, in order.
+
+use std::time::Duration;
+
+use krpc_core::{
+    status::Code,
+    transport::{Rejected, Target, Topic, TransportConfig},
+};
+use krpc_testkit::Kafka;
+use krpc_transport_kafka::KafkaEndpoint;
+
+use crate::support::{Answerer, Caller, Seen, answerer, caller, config, endpoint, service};
+
+const EXACT: Target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: true };
+
+fn send(client: &Caller, token: u64) {
+    client.transport.send(EXACT, format!("{token:05}").as_bytes(), token).unwrap();
+}
+
+/// Fails unless the server was handed each of them once, in order.
+async fn are_in_order(server: &Answerer, count: u64) {
+    let all = |seen: &Seen| u64::try_from(seen.records.len()).unwrap() >= count;
+    server.driver.until("exact calls", all).await;
+    let seen = server.driver.seen.lock();
+    let texts: Vec<_> = seen.records.iter().map(|it| it.payload.clone()).collect();
+    let expected: Vec<_> = (0..count).map(|token| format!("{token:05}")).collect();
+    assert_eq!(texts, expected);
+}
+
+/// A paused broker answers nothing, so requests time out and are sent again; when it goes on, it
+/// has the first ones as well. One that is killed has perhaps stored what it never answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order() {
+    const RECORDS: u64 = 1_200;
+
+    let kafka = Kafka::start().unwrap();
+    let mut config = config();
+    config.properties.push(("socket.timeout.ms".to_owned(), "1000".to_owned()));
+    let endpoint = KafkaEndpoint::new(kafka.bootstrap(), config).unwrap();
+    let service = service("exact");
+    let server = answerer(&endpoint, &service).await;
+    let client = caller(&endpoint, &service).await;
+    client.transport.prepare_exact();
+    for token in 0..RECORDS {
+        send(&client, token);
+        match token {
+            300 => kafka.pause(0).unwrap(),
+            // Later than the requests time out.
+            600 => {
+                tokio::time::sleep(Duration::from_millis(2_500)).await;
+                kafka.resume(0).unwrap();
+            }
+            900 => {
+                kafka.kill(0).unwrap();
+                tokio::task::block_in_place(|| kafka.restart(0)).unwrap();
+            }
+            _ if token % 10 == 0 => tokio::time::sleep(Duration::from_millis(1)).await,
+            _ => {}
+        }
+    }
+    let all = |seen: &Seen| u64::try_from(seen.reported).unwrap() == RECORDS;
+    client.driver.until("reports", all).await;
+    assert!(client.driver.seen.lock().failed.is_empty());
+    are_in_order(&server, RECORDS).await;
+    let offsets = client.driver.seen.lock().offsets.clone();
+    assert!(offsets.iter().all(|(token, offset)| i64::try_from(*token) == Ok(*offset)));
+    server.transport.leave().await.unwrap();
+    server.transport.close().await;
+    client.transport.close().await;
+}
+
+#[tokio::test]
+async fn properties_for_all_producers_do_not_break_it() {
+    let (mut loose, service) = (config(), service("loose"));
+    for (name, value) in [
+        ("enable.idempotence", "false"),
+        ("acks", "1"),
+        ("retries", "0"),
+        ("max.in.flight", "1000"),
+        ("queuing.strategy", "lifo"),
+    ] {
+        loose.properties.push((name.to_owned(), value.to_owned()));
+    }
+    let endpoint = endpoint(TransportConfig { call_partitions: 4, ..loose });
+    let server = answerer(&endpoint, &service).await;
+    let client = caller(&endpoint, &service).await;
+    (0..100).for_each(|token| send(&client, token));
+    are_in_order(&server, 100).await;
+    server.transport.leave().await.unwrap();
+    server.transport.close().await;
+    // What is queued leaves before the end.
+    (100..200).for_each(|token| send(&client, token));
+    client.transport.close().await;
+    assert_eq!(client.driver.seen.lock().stored.len(), 200);
+    match client.transport.send(EXACT, b"late", 200) {
+        Err(Rejected::Failed(status)) => assert_eq!(status.code(), Code::Unavailable),
+        other => panic!("{other:?}"),
+    }
+}
