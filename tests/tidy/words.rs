@@ -30,7 +30,8 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("krpc-core/tests/opening.rs", "open", "a broker that is far away, in virtual time"),
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
-    ("krpc-transport-kafka/tests/kafka/faults.rs", AFTER_FATAL, "sends until it is taken"),
+    ("krpc-transport-kafka/tests/kafka/exact.rs", EXACT, "the pace of a stream of calls"),
+    ("krpc-transport-kafka/tests/kafka/faults.rs", "take_over", "sends until it is taken"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", KEEP_TRYING, "a broker that is not there yet"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", MADE_ANEW, "sends until something arrives"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", THREE, "the pace of a stream of calls"),
@@ -52,7 +53,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/support/services.rs", "slow", "a handler that takes time"),
 ];
 
-const AFTER_FATAL: &str = "after_a_fatal_error_a_new_producer_takes_over";
+const EXACT: &str = "a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order";
 const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing";

@@ -183,6 +183,16 @@ async fn without_its_broker_a_server_still_ends_in_bounded_time() {
 
 #[tokio::test]
 async fn after_a_fatal_error_a_new_producer_takes_over() {
+    take_over(false).await;
+}
+
+#[tokio::test]
+async fn after_a_fatal_error_a_new_exact_producer_takes_over() {
+    take_over(true).await;
+}
+
+async fn take_over(exact: bool) {
+    let target = Target { service: 0, topic: Topic::Calls, partition: 0, exact };
     let mut config = config();
     // Under this guarantee one record that the broker refuses makes the producer unusable.
     for name in ["enable.idempotence", "enable.gapless.guarantee"] {
@@ -191,16 +201,15 @@ async fn after_a_fatal_error_a_new_producer_takes_over() {
     let service = service("fatal");
     let calls = config.topic(&service, Topic::Calls);
     let client = caller(&endpoint(config), &service).await;
-    client.call(0, "good", 0);
+    client.transport.send(target, b"good", 0).unwrap();
     client.driver.until("stored", |seen| seen.stored.len() == 1).await;
     let smaller =
         AlterConfig::new(ResourceSpecifier::Topic(&calls)).set("max.message.bytes", "100000");
     let altered = admin().alter_configs([&smaller], &AdminOptions::new()).await.unwrap();
     altered[0].as_ref().unwrap();
-    client.call(0, &"x".repeat(200_000), 1);
+    client.transport.send(target, &[0; 200_000], 1).unwrap();
     client.driver.until("the failure", |seen| seen.failed.len() == 1).await;
     // Refused until the new producer is there, for a reason that passes.
-    let target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: false };
     let (begin, mut refused, mut token) = (Instant::now(), 0, 2);
     while client.driver.seen.lock().stored.len() < 2 {
         match client.transport.send(target, b"again", token) {
