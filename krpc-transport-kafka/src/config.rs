@@ -26,6 +26,7 @@ pub(crate) const RECORD_OVERHEAD: usize = 1024;
 
 const MAX_MESSAGES: &str = "queue.buffering.max.messages";
 const MAX_KBYTES: &str = "queue.buffering.max.kbytes";
+const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
 
 /// Properties of every client.
 const COMMON: &[(&str, &str)] = &[
@@ -64,7 +65,7 @@ const PRODUCER: &[(&str, &str)] = &[
     // sequence anyway.
     ("enable.idempotence", "false"),
     // After this a record is reported as failed and its lane moves on.
-    ("message.timeout.ms", "30000"),
+    (MESSAGE_TIMEOUT, "30000"),
     // With 50 instead of 200 a failover is over about a second earlier.
     ("retry.backoff.ms", "20"),
     ("retry.backoff.max.ms", "50"),
@@ -142,10 +143,14 @@ impl Settings {
     }
 
     /// The properties of the producer for records that are stored once at most, in order.
+    ///
+    /// No record expires in it: librdkafka goes on with a new producer id then, under which a
+    /// record that was sent before may be stored again. See [`Settings::exact_timeout`].
     pub(crate) fn exact(&self) -> ClientConfig {
         const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
         let mut client = self.producer();
         // librdkafka refuses it together with these at other values, which may do for the rest.
+        client.set(MESSAGE_TIMEOUT, "0");
         client.set("enable.idempotence", "true");
         client.set("request.required.acks", "all");
         client.remove("queuing.strategy");
@@ -156,6 +161,14 @@ impl Settings {
             client.remove(retries);
         }
         client
+    }
+
+    /// After how long a record of [`Settings::exact`] is given up, with all others; `None` if
+    /// never.
+    pub(crate) fn exact_timeout(&self) -> Option<Duration> {
+        let client = self.client("krpc-producer", &[PRODUCER]);
+        let millis = client.get(MESSAGE_TIMEOUT).and_then(|text| text.parse().ok());
+        millis.filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 
     /// How many records, and how many bytes of them, may be on their way at a time.

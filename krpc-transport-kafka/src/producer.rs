@@ -39,10 +39,11 @@ use self::native::{Hooks, Native, Natives, Outlet};
 use crate::{
     budget::Budget,
     config::Settings,
-    events::{Reporter, send_status},
+    events::Reporter,
     wait::{NET, Signal},
 };
 
+mod exact;
 mod native;
 
 /// How long queued records may take to leave when the producer is closed.
@@ -54,9 +55,6 @@ const PURGE: Duration = Duration::from_secs(1);
 /// How long a report may lie that nobody waits for.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A producer that failed for good before it was this old is not built anew at once.
-const YOUNG: Duration = Duration::from_secs(1);
-
 /// What happens when the producer is beyond repair.
 type OnBroken = Box<dyn Fn(Status) + Send + Sync>;
 
@@ -67,6 +65,8 @@ pub(crate) struct KafkaProducer {
 
 struct Shared {
     settings: Settings,
+    /// After how long an exact record is overdue.
+    exact_timeout: Option<Duration>,
     outlet: Arc<Outlet>,
     on_broken: OnBroken,
     reporter: Arc<Reporter>,
@@ -85,6 +85,8 @@ struct Link {
     natives: Option<Natives>,
     /// Until when there is no exact producer, and why.
     refused: Option<(Instant, Status)>,
+    /// Exact records are not taken for a moment.
+    pausing: bool,
     /// Each service's topics, by its index; of each topic the name, once it is open.
     names: Vec<[Option<String>; TOPICS]>,
 }
@@ -115,11 +117,17 @@ impl KafkaProducer {
         let outlet = Arc::new(Outlet { events, budget: Budget::new(records, bytes) });
         let signal = Arc::new(Signal::default());
         let properties = settings.producer();
-        let plain = Native::connect(settings, &properties, &outlet, &reporter, &signal)?;
+        let plain = Native::connect(settings, &properties, &outlet, &reporter, &signal, false)?;
         let natives = Natives { plain, exact: None };
-        let link = Link { natives: Some(natives.clone()), refused: None, names: Vec::new() };
+        let link = Link {
+            natives: Some(natives.clone()),
+            refused: None,
+            pausing: false,
+            names: Vec::new(),
+        };
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            exact_timeout: settings.exact_timeout(),
             outlet,
             on_broken,
             reporter,
@@ -156,9 +164,10 @@ impl KafkaProducer {
     /// Queues a record; see [`krpc_core::transport::Producer::send`].
     pub(crate) fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
         let shared = &self.shared;
-        // Made before the lock is taken, as it is then while others send.
-        let exact =
-            if target.exact { Some(shared.exact().map_err(Rejected::Failed)?) } else { None };
+        if target.exact {
+            // Before the lock is taken, so that others send meanwhile.
+            shared.make_exact()?;
+        }
         let link = shared.link.read();
         let Some(natives) = &link.natives else { return Err(Rejected::Failed(closed())) };
         let names = link.names.get(usize::from(target.service));
@@ -167,7 +176,11 @@ impl KafkaProducer {
             let message = format!("{target:?} is not open");
             return Err(Rejected::Failed(Status::new(Code::InvalidArgument, message)));
         };
-        let native = exact.as_ref().unwrap_or(&natives.plain);
+        let native = match target.exact {
+            // It was taken away just now: the next one is made soon.
+            true => natives.exact.as_ref().ok_or(Rejected::Full)?,
+            false => &natives.plain,
+        };
         native.send(name, partition, payload, token, &shared.outlet.budget)
     }
 
@@ -175,7 +188,7 @@ impl KafkaProducer {
     /// [`krpc_core::transport::Producer::prepare_exact`].
     pub(crate) fn prepare_exact(&self) {
         // Whoever sends is told why it cannot be made.
-        drop(self.shared.exact());
+        drop(self.shared.make_exact());
     }
 
     /// Reports come without delay until nothing is in flight; see
@@ -280,40 +293,9 @@ impl Shared {
         }
     }
 
-    /// The producer of exact targets; made by whoever needs it first.
-    fn exact(&self) -> Result<Native, Status> {
-        let known = |link: &Link| match (&link.natives, &link.refused) {
-            (None, _) => Some(Err(closed())),
-            (Some(Natives { exact: Some(exact), .. }), _) => Some(Ok(exact.clone())),
-            (_, Some((until, status))) if Instant::now() < *until => Some(Err(status.clone())),
-            _ => None,
-        };
-        if let Some(known) = known(&self.link.read()) {
-            return known;
-        }
-        let _making = self.making.lock();
-        if let Some(known) = known(&self.link.read()) {
-            return known;
-        }
-        let Self { settings, outlet, signal, .. } = self;
-        let reporter = Arc::new(Reporter::new("exact producer"));
-        let fresh = Native::connect(settings, &settings.exact(), outlet, &reporter, signal);
-        let fresh = fresh.map_err(|error| error.to_status())?;
-        match &mut self.link.write().natives {
-            Some(natives) => natives.exact = Some(fresh.clone()),
-            None => {
-                crate::aside(fresh);
-                return Err(closed());
-            }
-        }
-        // The thread is to know of it before it sleeps again.
-        signal.raise();
-        Ok(fresh)
-    }
-
     /// The thread: reports deliveries until it is asked to end.
     fn run(&self, mut natives: Natives) {
-        let mut deadline = None;
+        let (mut deadline, mut look) = (None, Instant::now());
         loop {
             self.signal.be_patient();
             if natives.exact.is_none() {
@@ -323,7 +305,7 @@ impl Shared {
             let served = natives.serve();
             self.settle(&natives);
             let quiet = served == 0 && natives.in_flight() == 0;
-            self.give_up_exact(&mut natives);
+            self.look_after_exact(&mut natives, &mut look);
             if let Some((_, why)) = natives.plain.failure() {
                 match self.rebuild(&natives.plain, &why) {
                     Some(fresh) => {
@@ -359,7 +341,8 @@ impl Shared {
     fn rebuild(&self, old: &Native, why: &str) -> Option<Native> {
         let Self { settings, outlet, reporter, signal, .. } = self;
         reporter.warn("REBUILD", &format!("the producer is built anew after: {why}"));
-        let fresh = Native::connect(settings, &settings.producer(), outlet, reporter, signal);
+        let fresh = settings.producer();
+        let fresh = Native::connect(settings, &fresh, outlet, reporter, signal, false);
         let fresh = match fresh {
             Ok(fresh) => {
                 if let Some(natives) = &mut self.link.write().natives {
@@ -377,26 +360,6 @@ impl Shared {
         // Only now, so that what their reports send again goes to the new one.
         old.purge(&self.signal);
         fresh
-    }
-
-    /// Takes an exact producer away that met a fatal error. The next exact record has a new one
-    /// made, but not at once if this one failed at once: the next would, too.
-    fn give_up_exact(&self, natives: &mut Natives) {
-        let Some((code, why)) = natives.exact.as_ref().and_then(Native::failure) else { return };
-        let Some(old) = natives.exact.take() else { return };
-        old.reporter().warn("REBUILD", &format!("the exact producer is given up after: {why}"));
-        {
-            let mut link = self.link.write();
-            if old.age() < YOUNG {
-                let status = send_status(code, format!("exact records cannot be sent: {why}"));
-                link.refused = Some((Instant::now() + YOUNG, status));
-            }
-            if let Some(natives) = &mut link.natives {
-                natives.exact = None;
-            }
-        }
-        old.purge(&self.signal);
-        crate::aside(old);
     }
 }
 

@@ -31,6 +31,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
     ("krpc-transport-kafka/tests/kafka/exact.rs", EXACT, "the pace of a stream of calls"),
+    ("krpc-transport-kafka/tests/kafka/exact.rs", OVERDUE, "the pace of a stream of calls"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", "take_over", "sends until it is taken"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", KEEP_TRYING, "a broker that is not there yet"),
     ("krpc-transport-kafka/tests/kafka/faults.rs", MADE_ANEW, "sends until something arrives"),
@@ -60,6 +61,7 @@ const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing"
 const LOST_CLAIM: &str = "who_lost_its_claim_answers_with_the_others_result";
 const MADE_ANEW: &str = "replies_go_on_after_their_topic_was_made_anew";
 const NO_ANSWER: &str = "a_result_is_no_answer_before_it_is_stored_unless_so_wished";
+const OVERDUE: &str = "a_record_that_is_overdue_takes_the_others_with_it";
 const OWN_TIMEOUT: &str = "the_methods_own_timeout_holds_and_the_calls_wins";
 const PLACE: &str = "calls_that_wait_for_a_place_too_long_are_answered_and_not_executed";
 const STILL_OWN: &str = "a_claim_that_ran_out_is_still_ones_own_while_nobody_came";

@@ -74,9 +74,9 @@ pub struct Target {
     pub topic: Topic,
     /// The partition.
     pub partition: u32,
-    /// Each record is stored once at most and none overtakes another, even while brokers fail.
-    /// Such a record is not to be sent again when its report says that it failed: it may be
-    /// stored nevertheless.
+    /// Each record is stored once at most, and those that are reported as stored are in the order
+    /// in which they were sent, even while brokers fail. Such a record is not to be sent again
+    /// when its report says that it failed: it may be stored nevertheless, and late.
     pub exact: bool,
 }
 

@@ -4,6 +4,7 @@
 //! to: the broker, and `krpc_core::transport::ProducerEvents::delivered`
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use krpc_core::{
     status::{Code, Status},
     transport::{Delivery, ProducerEvents, Rejected},
 };
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext, Message, Timestamp,
     config::RDKafkaLogLevel,
@@ -81,15 +83,18 @@ impl Natives {
 }
 
 impl Native {
-    /// A producer with these properties. Does not wait for a broker.
+    /// A producer with these properties. Does not wait for a broker. It notes since when each
+    /// record is under way, if `noting`.
     pub(super) fn connect(
         settings: &Settings,
         properties: &ClientConfig,
         outlet: &Arc<Outlet>,
         reporter: &Arc<Reporter>,
         signal: &Arc<Signal>,
+        noting: bool,
     ) -> Result<Self, SetupError> {
-        let hooks = Hooks { outlet: Arc::clone(outlet), reporter: Arc::clone(reporter) };
+        let (outlet, reporter) = (Arc::clone(outlet), Arc::clone(reporter));
+        let hooks = Hooks { outlet, reporter, since: noting.then(Mutex::default) };
         let producer: Arc<BaseProducer<_>> = Arc::new(settings.create(properties, hooks)?);
         let owner = Arc::clone(&producer);
         let reports = Queue::of_client(producer.client(), owner, Arc::clone(signal));
@@ -112,7 +117,15 @@ impl Native {
         if !budget.take(payload.len()) {
             return Err(Rejected::Full);
         }
+        let since = &self.producer.context().since;
+        if let Some(since) = since {
+            // Before its report can come.
+            since.lock().insert(token, Instant::now());
+        }
         self.producer.send(record).map_err(|(error, _)| {
+            if let Some(since) = since {
+                since.lock().remove(&token);
+            }
             let was_alone = budget.give_back(payload.len());
             rejected(&error, was_alone)
         })
@@ -120,7 +133,7 @@ impl Native {
 
     /// Passes on everything that is queued; how many events there were. Each poll handles one; the
     /// signal comes again only after the queue was empty.
-    fn serve(&self) -> usize {
+    pub(super) fn serve(&self) -> usize {
         let mut events = 0;
         while self.reports.len() > 0 {
             self.producer.poll(Duration::ZERO);
@@ -140,6 +153,16 @@ impl Native {
     /// What collects its errors.
     pub(super) fn reporter(&self) -> &Reporter {
         &self.producer.context().reporter
+    }
+
+    /// How many of the records that it notes have been under way for less than this, and how many
+    /// longer.
+    pub(super) fn ages(&self, limit: Duration) -> (usize, usize) {
+        let Some(since) = &self.producer.context().since else { return (0, 0) };
+        let (since, now) = (since.lock(), Instant::now());
+        let older = since.values().filter(|sent| now.saturating_duration_since(**sent) >= limit);
+        let older = older.count();
+        (since.len() - older, older)
     }
 
     /// How long it has been there.
@@ -193,6 +216,8 @@ impl Outlet {
 pub(crate) struct Hooks {
     outlet: Arc<Outlet>,
     reporter: Arc<Reporter>,
+    /// Since when each record is under way, by its token.
+    since: Option<Mutex<HashMap<usize, Instant>>>,
 }
 
 impl ClientContext for Hooks {
@@ -213,6 +238,9 @@ impl ProducerContext for Hooks {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
+        if let Some(since) = &self.since {
+            since.lock().remove(&token);
+        }
         let token = u64::try_from(token).expect("both have 64 bits, as asserted above");
         match result {
             Ok(message) => {

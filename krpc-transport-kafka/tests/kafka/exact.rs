@@ -1,6 +1,9 @@
 //! Records that are stored once at most, in order.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use krpc_core::{
     status::Code,
@@ -96,4 +99,53 @@ async fn properties_for_all_producers_do_not_break_it() {
         Err(Rejected::Failed(status)) => assert_eq!(status.code(), Code::Unavailable),
         other => panic!("{other:?}"),
     }
+}
+
+/// One record is overdue while others, sent later, are under way too: librdkafka would send those
+/// again under a new producer id, and the broker would not know them again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_overdue_takes_the_others_with_it() {
+    let kafka = Kafka::start().unwrap();
+    let mut config = config();
+    for (name, value) in [("socket.timeout.ms", "1000"), ("message.timeout.ms", "3000")] {
+        config.properties.push((name.to_owned(), value.to_owned()));
+    }
+    let endpoint = KafkaEndpoint::new(kafka.bootstrap(), config).unwrap();
+    let service = service("overdue");
+    let server = answerer(&endpoint, &service).await;
+    let client = caller(&endpoint, &service).await;
+    (0..10).for_each(|token| send(&client, token));
+    client.driver.until("the first", |seen| seen.stored.len() == 10).await;
+    kafka.pause(0).unwrap();
+    let begin = Instant::now();
+    for (token, after) in [(10, 0), (11, 700), (12, 1_800)] {
+        tokio::time::sleep_until((begin + Duration::from_millis(after)).into()).await;
+        send(&client, token);
+    }
+    client.driver.until("all three are given up", |seen| seen.failed.len() == 3).await;
+    let waited = begin.elapsed();
+    kafka.resume(0).unwrap();
+    assert!((3.0..4.7).contains(&waited.as_secs_f64()), "{waited:?}");
+    for token in 13..20 {
+        // Not taken for a moment, while the last ones are given up.
+        while let Err(rejected) = client.transport.send(EXACT, &[b'1', token], token.into()) {
+            assert_eq!(rejected, Rejected::Full);
+            assert!(begin.elapsed() < crate::support::PATIENCE);
+            tokio::task::yield_now().await;
+        }
+    }
+    client.driver.until("the others", |seen| seen.stored.len() == 17).await;
+    let last = client.driver.seen.lock().offsets[&19];
+    server.driver.until("the last", |seen| seen.records.iter().any(|it| it.offset == last)).await;
+    {
+        let (client, server) = (client.driver.seen.lock(), server.driver.seen.lock());
+        assert!(client.failed.iter().all(|(_, status, _)| status.code() == Code::Unavailable));
+        // The group may have read some again meanwhile.
+        let stored: BTreeMap<_, _> = server.records.iter().map(|it| (it.offset, it)).collect();
+        let payloads = stored.values().map(|record| &record.payload);
+        assert!(payloads.is_sorted_by(|one, next| one < next), "{stored:?}");
+    }
+    server.transport.leave().await.unwrap();
+    server.transport.close().await;
+    client.transport.close().await;
 }

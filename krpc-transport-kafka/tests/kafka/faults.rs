@@ -218,7 +218,8 @@ async fn take_over(exact: bool) {
                 assert!(status.is_retryable(), "{status}");
                 refused += 1;
             }
-            Err(Rejected::Full) => panic!("full"),
+            // For a moment, while the last ones are given up.
+            Err(Rejected::Full) => assert!(exact),
         }
         assert!(begin.elapsed() < crate::support::PATIENCE);
         tokio::time::sleep(Duration::from_millis(1)).await;
