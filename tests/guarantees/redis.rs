@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,14 +29,17 @@ trait Orders {
     async fn place(&self, order: u64, millis: u64) -> u64;
 }
 
-struct Desk(Mutex<File>);
+struct Desk {
+    log: Mutex<File>,
+    executions: AtomicU64,
+}
 
 impl Orders for Desk {
     async fn place(&self, order: u64, millis: u64) -> u64 {
-        let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap();
-        let number = u64::from(std::process::id()) << 40 ^ since_epoch.as_nanos() as u64;
+        let number = self.executions.fetch_add(1, Ordering::Relaxed);
+        let number = (u64::from(std::process::id()) << 32) + number;
         // One write per line, to a file opened for appending: whole lines, whoever is killed.
-        self.0.lock().unwrap().write_all(format!("{order} {number}\n").as_bytes()).unwrap();
+        self.log.lock().unwrap().write_all(format!("{order} {number}\n").as_bytes()).unwrap();
         tokio::time::sleep(krpc::prelude::millis(millis)).await;
         number
     }
@@ -54,11 +57,12 @@ fn serve_orders() {
     let (Ok(endpoint), Ok(redis)) = (std::env::var(ENDPOINT), std::env::var(REDIS)) else { return };
     let log = std::env::var(LOG).unwrap();
     let log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+    let desk = Desk { log: Mutex::new(log), executions: AtomicU64::new(0) };
     let passes_by = std::env::var(PASSES_BY).is_ok();
     let failure = if passes_by { StoreFailure::Execute } else { StoreFailure::Refuse };
     block_on(async {
         let server = Server::builder(endpoint)
-            .serve(OrdersServer::new(Desk(Mutex::new(log))))
+            .serve(OrdersServer::new(desk))
             .result_store(RedisStore::connect(&redis).await.unwrap())
             .when_store_fails(failure);
         let server = server.start().await.unwrap();

@@ -6,7 +6,7 @@
 //! the claim runs out, and the next who asks executes. A status is no result: it frees the key.
 //!
 //! from: [`super::service`], instead of a first poll
-//! to: [`crate::store`], then [`super::responder`]
+//! to: [`crate::store`], then `responder`
 
 #![expect(clippy::disallowed_methods, reason = "a driver: time and tasks enter here")]
 
