@@ -208,7 +208,8 @@ impl<T, E> Call<T, E> {
     /// Calls of a method with the same idempotency key are executed once between them, whoever
     /// sends them, and all of them have the result of that execution: its value, or the
     /// application's error. It is kept as long as `#[rpc(retention = …)]` says, 24 h by default. A
-    /// status, such as that of a handler that panicked, is no result: the next call executes.
+    /// status, such as that of a handler that panicked, is no result: the next call executes. Nor
+    /// is the error of a call that is executed again for it, or becomes a dead letter.
     ///
     /// The service's servers need a result store, else the call fails with `FailedPrecondition`.
     /// Should a server die while it executes, another one executes once its claim of the key has

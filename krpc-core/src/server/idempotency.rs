@@ -125,6 +125,9 @@ pub(super) struct Once {
     /// Of the arguments: those of all calls with this key must be the same.
     fingerprint: u64,
     retention: Duration,
+    /// Whether the application's own error is a result. Where it asks for another execution, or
+    /// makes a dead letter that may be sent once more, it is not.
+    keeps_errors: bool,
     /// Whether the claim may be there, and ours.
     claimed: AtomicBool,
 }
@@ -148,6 +151,7 @@ impl Once {
             claim: fresh_claim(),
             fingerprint: fingerprint(call.codec, &call.value),
             retention: retention.unwrap_or(RETENTION),
+            keeps_errors: !(call.is_queued() && call.may_be_buried()),
             claimed: AtomicBool::new(false),
         })
     }
@@ -188,7 +192,10 @@ impl Once {
             let left = match self.how.ask(claim).await {
                 Ok(Claim::Mine) => {
                     let own = match work {
-                        Work::Begin(execution) => self.execute(execution).await?,
+                        Work::Begin(execution) => match self.execute(execution).await? {
+                            own if self.keeps(&own) => own,
+                            own => return Ok(own),
+                        },
                         Work::Keep(own) => own,
                     };
                     if self.finish(&own).await {
@@ -219,14 +226,18 @@ impl Once {
         }
     }
 
-    /// Executes, and keeps the claim meanwhile. A status frees the key.
+    fn keeps(&self, own: &Stored) -> bool {
+        own.ok || self.keeps_errors
+    }
+
+    /// Executes, and keeps the claim meanwhile. What is no result frees the key.
     async fn execute(&self, execution: Execution) -> Result<Stored, Status> {
         let ended = tokio::select! {
             biased;
             ended = caught(execution) => ended,
             never = self.renew() => match never {},
         };
-        if ended.is_err() {
+        if !ended.as_ref().is_ok_and(|own| self.keeps(own)) {
             self.release().await;
         }
         ended

@@ -97,6 +97,7 @@ fn once(way: &Way, when_store_fails: StoreFailure) -> Once {
         claim: fresh_claim(),
         fingerprint: 1,
         retention: RETENTION,
+        keeps_errors: true,
         claimed: AtomicBool::new(false),
     }
 }
@@ -159,6 +160,23 @@ async fn a_status_and_a_panic_free_the_key() {
     let began = Instant::now();
     assert_eq!(once(&way, REFUSE).result(log.execution(SECOND)).await, Ok(stored(1)));
     assert_eq!(began.elapsed(), SECOND, "nobody waited for the claim's end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_asks_for_another_execution_frees_the_key() {
+    let (way, log) = (Way::to(&MemoryStore::new()), Log::default());
+    let error = Stored { ok: false, ..stored(0) };
+    let fails = || -> Execution { Box::pin(std::future::ready(Ok(error.clone()))) };
+    let queued = || Once { keeps_errors: false, ..once(&way, REFUSE) };
+    assert_eq!(queued().result(fails()).await, Ok(error.clone()));
+    assert_eq!(queued().result(log.execution(SECOND)).await, Ok(stored(1)));
+    // Its value is a result all the same, and so is the error of a call that is waited for.
+    assert_eq!(queued().result(log.execution(SECOND)).await, Ok(stored(1)));
+    let other = || Once { key: StoreKey::new("Shop/buy", "two"), ..once(&way, REFUSE) };
+    for execution in [fails(), log.execution(SECOND)] {
+        assert_eq!(other().result(execution).await, Ok(error.clone()));
+    }
+    assert_eq!(log.executions(), 1);
 }
 
 #[tokio::test(start_paused = true)]
