@@ -174,7 +174,7 @@ fn each_key_is_executed_once_by_a_server_that_survives() {
         for order in 0..KEYS {
             tick.tick().await;
             for client in &clients {
-                let call = client.place(order, 50).idempotency_key(key(order)).timeout(secs(90));
+                let call = client.place(order, 200).idempotency_key(key(order)).timeout(secs(90));
                 calls.push(tokio::spawn(async move {
                     let began = Instant::now();
                     (order, call.await, began.elapsed())

@@ -212,9 +212,11 @@ impl Once {
                     self.claimed.store(false, Ordering::Relaxed);
                     return self.read(bytes);
                 }
-                Err(error) => match work {
+                Err(_) => match work {
                     Work::Begin(_) if refuses => {
-                        return Err(Status::new(Code::Unavailable, error.to_string()));
+                        // The cause is the server's own affair, and in its log.
+                        let message = "the result store does not work; the call was not executed";
+                        return Err(Status::new(Code::Unavailable, message));
                     }
                     Work::Begin(execution) => return caught(execution).await,
                     Work::Keep(_) if refuses => wait,
