@@ -33,6 +33,12 @@ trait Bank {
     async fn refuse(&self) -> Result<(), usize>;
     /// Panics when it is executed for the first time.
     async fn stumble(&self) -> usize;
+    /// Its results are soon forgotten.
+    #[rpc(retention = "200ms")]
+    async fn look(&self) -> usize;
+    /// Fails twice.
+    #[rpc(one_way, retry(max = 9, backoff = "1ms..2ms"))]
+    async fn note(&self) -> Result<(), usize>;
 }
 
 #[derive(Clone)]
@@ -75,6 +81,15 @@ impl Bank for Teller {
         let number = self.execute();
         assert!(number > 1, "{ON_PURPOSE}");
         number
+    }
+
+    async fn look(&self) -> usize {
+        self.execute()
+    }
+
+    async fn note(&self) -> Result<(), usize> {
+        let number = self.execute();
+        if number < 3 { Err(number) } else { Ok(()) }
     }
 }
 
@@ -145,6 +160,31 @@ fn an_application_error_is_a_result_and_a_status_is_none() {
             assert_eq!(bank.stumble().idempotency_key("a").await, Ok(2));
         }
         assert_eq!(teller.executions(), 2);
+    });
+}
+
+#[test]
+fn a_result_is_kept_as_long_as_its_method_says() {
+    scenario(async |place| {
+        let (_teller, bank, _server) = open(&place, MemoryStore::new()).await;
+        let look = || async { bank.look().idempotency_key("a").await.unwrap() };
+        assert_eq!(look().await, 1);
+        while look().await == 1 {}
+        assert_eq!(bank.look().idempotency_key("b").await, Ok(3));
+    });
+}
+
+#[test]
+fn one_way_calls_with_one_key_are_executed_until_one_succeeds() {
+    scenario(async |place| {
+        let (teller, bank, server) = open(&place, MemoryStore::new()).await;
+        for _ in 0..5 {
+            bank.note().idempotency_key("a").await.unwrap();
+        }
+        eventually("all are done", || server.stats().unfinished == 0).await;
+        bank.note().idempotency_key("a").await.unwrap();
+        eventually("it is done", || server.stats().unfinished == 0).await;
+        assert_eq!(teller.executions(), 3);
     });
 }
 
