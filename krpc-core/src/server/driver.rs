@@ -228,11 +228,18 @@ impl Shared {
         if releasing {
             self.quiet.notify_waiters();
         }
-        if ripe && let Some(shared) = self.batch.shared() {
-            // As a task: this may be a delivery report's thread, or inside of a run.
-            self.runtime.spawn(async move { shared.step(|_, _| {}) });
+        if ripe {
+            self.run_soon();
         }
         Some(result)
+    }
+
+    /// Runs calls that may run now. As a task: this may be a delivery report's thread, or inside
+    /// of a run.
+    fn run_soon(&self) {
+        if let Some(shared) = self.batch.shared() {
+            self.runtime.spawn(async move { shared.step(|_, _| {}) });
+        }
     }
 
     fn ring(&self) {
