@@ -10,6 +10,10 @@ mod calls;
 mod context;
 #[path = "scenarios/idempotency.rs"]
 mod idempotency;
+#[path = "scenarios/keys.rs"]
+mod keys;
+#[path = "scenarios/one_way.rs"]
+mod one_way;
 #[path = "scenarios/queued.rs"]
 mod queued;
 #[path = "scenarios/retries.rs"]
