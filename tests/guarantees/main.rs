@@ -8,7 +8,10 @@ mod broker;
 mod calculator;
 mod clients;
 mod crash;
+mod delivery;
 mod garbage;
+mod keys;
+mod one_way;
 #[cfg(feature = "redis")]
 mod redis;
 mod shutdown;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use krpc::prelude::*;
-use krpc_testkit::{Kafka, Program};
+use krpc::{ServerBuilder, prelude::*};
+use krpc_testkit::Kafka;
+pub(crate) use krpc_testkit::Program;
 use tempfile::TempDir;
 
 #[krpc::service(name = "guarantee.Work")]
@@ -56,16 +57,7 @@ const LOG: &str = "KRPC_TEST_LOG";
 /// then this is a server until it is told to stop.
 #[test]
 fn serve() {
-    let (Ok(endpoint), Ok(log)) = (std::env::var(ENDPOINT), std::env::var(LOG)) else { return };
-    let worker = Worker::new(Path::new(&log));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let server =
-            Server::builder(endpoint).serve(WorkServer::new(worker)).start().await.unwrap();
-        println!("serving");
-        server.run_until(ctrl_c()).await.unwrap();
-        println!("drained");
-    });
+    Site::serve(|builder, log| builder.serve(WorkServer::new(Worker::new(log))));
 }
 
 const CALLS: &str = "KRPC_TEST_CALLS";
@@ -135,8 +127,25 @@ impl Site {
         Self { place, logs: tempfile::tempdir().unwrap(), started: AtomicU32::new(0), _turn: turn }
     }
 
+    /// Is a server until it is told to stop, if this process was started for that.
+    pub(crate) fn serve(services: impl FnOnce(ServerBuilder, &Path) -> ServerBuilder) {
+        let (Ok(endpoint), Ok(log)) = (std::env::var(ENDPOINT), std::env::var(LOG)) else { return };
+        block_on(async {
+            let builder = services(Server::builder(endpoint), Path::new(&log));
+            let server = builder.start().await.unwrap();
+            println!("serving");
+            server.run_until(ctrl_c()).await.unwrap();
+            println!("drained");
+        });
+    }
+
     /// A server in a process of its own, with further `KRPC_*` settings.
     pub(crate) fn server(&self, settings: &[(&str, &str)]) -> Program {
+        self.program("work::serve", settings)
+    }
+
+    /// A server of another service, which that test is in a process of its own.
+    pub(crate) fn program(&self, test: &str, settings: &[(&str, &str)]) -> Program {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.path().join(format!("server-{number}"));
         let mut envs = vec![
@@ -146,7 +155,7 @@ impl Site {
         ];
         envs.extend_from_slice(settings);
         let me = std::env::current_exe().unwrap();
-        let args = ["--exact", "work::serve", "--nocapture"];
+        let args = ["--exact", test, "--nocapture"];
         let program = Program::spawn(me, &args, &envs).unwrap();
         program.wait_for_line("serving", Duration::from_secs(30)).unwrap();
         program
@@ -164,12 +173,17 @@ impl Site {
         Program::spawn(me, &["--exact", "work::call", "--nocapture"], &envs).unwrap()
     }
 
+    /// What each server wrote down, by its number in the order of their starts.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (u32, PathBuf)> {
+        let count = self.started.load(Ordering::Relaxed);
+        (0..count).map(|number| (number, self.logs.path().join(format!("server-{number}"))))
+    }
+
     /// How often each call was executed, by all servers of this site or by the one of a number.
     pub(crate) fn executions(&self, server: Option<u32>) -> HashMap<u64, usize> {
-        let count = self.started.load(Ordering::Relaxed);
         let mut executions = HashMap::new();
-        for number in (0..count).filter(|number| server.is_none_or(|only| only == *number)) {
-            let log = self.logs.path().join(format!("server-{number}"));
+        for (_, log) in self.logs().filter(|(number, _)| server.is_none_or(|only| only == *number))
+        {
             for id in lines(&log) {
                 *executions.entry(id).or_default() += 1;
             }
