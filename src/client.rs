@@ -5,7 +5,8 @@ use std::time::Duration;
 use krpc_core::client::channel::Channel as CoreChannel;
 
 use crate::{
-    ChannelStats, Config, InstanceId, RetryPolicy, SetupError, UntypedClient, config, endpoint,
+    ChannelStats, Config, DeadLetters, InstanceId, RetryPolicy, SetupError, UntypedClient, config,
+    endpoint,
 };
 
 /// A connection to an endpoint, shared by the clients of many services. Cheap to clone; closed
@@ -43,6 +44,12 @@ impl Channel {
     /// A client of a service that is known by name only, for `ping` and `info`.
     pub fn service(&self, name: &str) -> UntypedClient {
         UntypedClient::named(&self.core, name.to_owned())
+    }
+
+    /// The dead letters of a service: calls that were given up, to be listed, shown, sent once
+    /// more or dropped.
+    pub fn dead_letters(&self, service: &str) -> DeadLetters {
+        self.core.dead_letters(service)
     }
 
     /// This channel's instance, as servers see it in `cx.caller()`.

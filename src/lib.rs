@@ -19,11 +19,16 @@ pub use krpc_core::{
     client::{
         call::{Call, Client as UntypedClient, Reply, ReplyFuture},
         channel::ChannelStats,
+        dead::{
+            Arguments, CallPosition, DeadLetter, DeadLetterError, DeadLetters, ListDeadLetters,
+        },
         enqueue::Enqueue,
         retry::{RetryCounts, RetryPolicy},
         ticket::Ticket,
     },
+    codec::{CodecError, ValueCodec},
     context::{Caller, Context},
+    dead::{LetterId, NotALetterId},
     error::{Error, SetupError, ShutdownError},
     ids::InstanceId,
     key::Key,

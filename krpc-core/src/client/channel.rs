@@ -307,10 +307,6 @@ impl ServiceChannel {
         &self.shared.options
     }
 
-    pub(super) const fn closing(&self) -> &CancellationToken {
-        &self.closing
-    }
-
     pub(crate) fn clock(&self) -> Clock {
         self.shared.clock
     }

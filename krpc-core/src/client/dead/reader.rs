@@ -91,7 +91,7 @@ pub(super) async fn read(
 ) -> Result<Fold, DeadLetterError> {
     service.ready().await?;
     let (reader, index) = (&service.letters, service.index());
-    let transport = service.transport().map_err(|_| SetupError::Closed)?;
+    let transport = service.transport()?;
     let partitions = transport.open_topic(index, Topic::Dead).await?;
     let _turn = reader.turn.lock().await;
     let mut spans = BTreeMap::new();
@@ -130,9 +130,11 @@ async fn until_read(service: &ServiceChannel) -> Result<(), DeadLetterError> {
         before = Some(taken);
         tokio::select! {
             () = done => {}
-            () = service.closing().cancelled() => return Err(SetupError::Closed.into()),
             // Whether it went on meanwhile is seen at the next look.
             () = service.wait_until(service.clock().now() + patience) => {}
+        }
+        if service.closed().is_some() {
+            return Err(SetupError::Closed.into());
         }
     }
 }
