@@ -8,6 +8,8 @@ mod blocking;
 mod calls;
 #[path = "scenarios/context.rs"]
 mod context;
+#[path = "scenarios/dead_letters.rs"]
+mod dead_letters;
 #[path = "scenarios/idempotency.rs"]
 mod idempotency;
 #[path = "scenarios/keys.rs"]

@@ -3,6 +3,7 @@
 mod calls;
 mod cancel;
 mod context;
+mod dead_letters;
 mod deadlines;
 mod failures;
 mod garbage;
