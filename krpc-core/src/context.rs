@@ -23,6 +23,7 @@ struct Inner {
     reply_metadata: Mutex<Metadata>,
     clock: Clock,
     deadline: Time,
+    fence: u64,
     attempt: u32,
     caller: Caller,
     key: Option<Box<[u8]>>,
@@ -34,6 +35,7 @@ pub(crate) struct Facts {
     pub(crate) metadata: Metadata,
     /// On the time line of the context's clock.
     pub(crate) deadline: Time,
+    pub(crate) fence: u64,
     pub(crate) attempt: u32,
     pub(crate) caller: InstanceId,
     pub(crate) key: Option<Box<[u8]>>,
@@ -60,12 +62,13 @@ impl fmt::Display for Caller {
 
 impl Context {
     pub(crate) fn new(clock: Clock, facts: Facts) -> Self {
-        let Facts { metadata, deadline, attempt, caller, key } = facts;
+        let Facts { metadata, deadline, fence, attempt, caller, key } = facts;
         let inner = Inner {
             metadata,
             reply_metadata: Mutex::default(),
             clock,
             deadline,
+            fence,
             attempt,
             caller: Caller { instance: caller },
             key,
@@ -90,10 +93,18 @@ impl Context {
         self.deadline().saturating_duration_since(Instant::now())
     }
 
-    /// Which execution of this call this is, as far as this server knows; the first is 1. Those
-    /// that failed here and were repeated are counted; those of other servers are not.
+    /// Which execution of this call this is, as far as this server knows; the first is 1. Counted
+    /// are those that failed here and were repeated, and those that may have ended their server;
+    /// not those that a server in good order left to the next one.
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
+    }
+
+    /// A number that grows with each owner of the partition the call came from. What is written
+    /// with it can refuse a server that was taken for dead and comes late: whoever has seen a
+    /// greater fence, of calls of the same key, takes no smaller one any more.
+    pub fn fence(&self) -> u64 {
+        self.inner.fence
     }
 
     /// Who calls.

@@ -36,7 +36,7 @@ impl Bug {
     pub(crate) const fn seen_by(self) -> &'static [&'static str] {
         match self {
             Self::CommitBeforeReply | Self::DropOnRevoke => &[check::COMMITTED],
-            Self::MapForgotten => &[check::REPEATED],
+            Self::MapForgotten => &[check::REPEATED, check::FORGOTTEN],
             Self::PendingLeaked => &[check::BOUNDED],
             Self::WrongInstance => &[check::WRONG],
         }

@@ -54,8 +54,8 @@ pub(crate) enum Event {
     CommitTick { server: usize, life: u32 },
     /// Points reach the coordinator: the last ones of a release, or those of an interval (0).
     Commit { server: usize, life: u32, member: u64, points: Vec<CommitPoint>, release: u64 },
-    /// Its answer: what was not committed.
-    Committed { server: usize, life: u32, failed: Vec<PartitionId>, release: u64 },
+    /// Its answer: what was committed, and what was not.
+    Committed { server: usize, life: u32, results: Vec<(PartitionId, bool)>, release: u64 },
     /// A server asks to be taken in.
     Join { server: usize, life: u32 },
     /// The coordinator's word to a member.

@@ -84,7 +84,7 @@ impl Server {
         cx.say(|| format!("server {server} releases {partitions:?}"));
         self.with(cx, |up, cx| {
             let ids: Vec<_> = partitions.iter().copied().map(id).collect();
-            up.machine.release(&ids);
+            up.machine.release(&ids, up.port.now(cx));
             let end = |partition| up.reading.remove(partition).unwrap_or_default();
             let ends = partitions.iter().map(end).collect();
             up.releases += 1;
@@ -145,13 +145,13 @@ impl Server {
     }
 
     /// The last points of a release are committed, but for these.
-    pub(crate) fn released(&mut self, number: u64, failed: &[PartitionId], cx: &mut Ctx) {
+    pub(crate) fn released(&mut self, number: u64, results: &[(PartitionId, bool)], cx: &mut Ctx) {
         let Some(up) = &mut self.up else { return };
         let Some(release) = up.release.take_if(|release| release.number == number) else { return };
         for partition in &release.partitions {
             let Some(epoch) = up.epochs.remove(partition) else { continue };
             let owned = up.member.is_some_and(|member| cx.group.owns(member, *partition));
-            if release.clean && owned && !failed.contains(&id(*partition)) {
+            if release.clean && owned && !results.contains(&(id(*partition), false)) {
                 cx.check.drained(epoch);
             }
         }

@@ -74,6 +74,8 @@ pub(crate) struct Up {
     /// The machine asked for no more records.
     full: bool,
     committing: Committing,
+    /// Somebody waits for the commit that is to come.
+    hurried: bool,
     /// The coordinator's words, one at a time.
     pub(crate) mail: VecDeque<Mail>,
     pub(crate) release: Option<Release>,
@@ -130,6 +132,7 @@ impl Server {
             fetching: false,
             full: false,
             committing: Committing::Idle,
+            hurried: false,
             mail: VecDeque::new(),
             release: None,
             releases: 0,
@@ -170,11 +173,7 @@ impl Server {
                 cx.at(cx.now, Event::Done { server: self.index, life: self.life, key });
             }
         }
-        if up.machine.has_commits() && up.committing == Committing::Idle {
-            up.committing = Committing::Waiting;
-            let at = cx.now + cx.plan.commit_interval;
-            cx.at(at, Event::CommitTick { server: self.index, life: self.life });
-        }
+        up.want_commit(self.index, self.life, cx);
         if up.full && up.machine.has_room() {
             up.full = false;
             self.want_records(cx);
@@ -311,7 +310,10 @@ impl Server {
     /// It is time to commit what is finished.
     pub(crate) fn commit(&mut self, cx: &mut Ctx) {
         let (server, life) = (self.index, self.life);
-        let Some(up) = &mut self.up else { return };
+        // It may have been made in a hurry.
+        let waits = |up: &&mut Up| up.committing == Committing::Waiting;
+        let Some(up) = self.up.as_mut().filter(waits) else { return };
+        up.hurried = false;
         let points = up.machine.poll_commit();
         up.committing = if points.is_empty() { Committing::Idle } else { Committing::Sent };
         if points.is_empty() {
@@ -322,19 +324,20 @@ impl Server {
                 self.tell(Event::Commit { server, life, member, points, release: 0 }, cx);
             }
             None => {
-                let failed = points.into_iter().map(|point| point.partition).collect();
+                let results = points.into_iter().map(|point| (point.partition, false)).collect();
                 let at = cx.now + MILLI;
-                cx.at(at, Event::Committed { server, life, failed, release: 0 });
+                cx.at(at, Event::Committed { server, life, results, release: 0 });
             }
         }
     }
 
-    /// What was not committed.
-    pub(crate) fn committed(&mut self, failed: &[PartitionId], cx: &mut Ctx) {
-        self.with(cx, |up, _| {
+    /// What was committed, and what was not.
+    pub(crate) fn committed(&mut self, results: &[(PartitionId, bool)], cx: &mut Ctx) {
+        self.with(cx, |up, cx| {
             up.committing = Committing::Idle;
-            failed.iter().for_each(|partition| up.machine.handle_commit_failed(*partition));
+            up.machine.handle_committed(results, up.port.now(cx));
         });
+        self.dispatch(cx);
     }
 
     /// What must hold when nothing happens any more.
@@ -358,6 +361,19 @@ impl Server {
 }
 
 impl Up {
+    /// Commits after an interval, or at once where somebody waits for it.
+    fn want_commit(&mut self, server: usize, life: u32, cx: &mut Ctx) {
+        if self.committing == Committing::Sent || !self.machine.has_commits() {
+            return;
+        }
+        let hurry = self.machine.awaits_commit() && !self.hurried;
+        if self.committing == Committing::Idle || hurry {
+            let pause = if hurry { 0 } else { cx.plan.commit_interval };
+            (self.committing, self.hurried) = (Committing::Waiting, hurry);
+            cx.at(cx.now + pause, Event::CommitTick { server, life });
+        }
+    }
+
     /// Adds what the machine counted.
     fn count(&self, cx: &mut Ctx) {
         let counts = self.machine.counts();

@@ -131,11 +131,11 @@ impl World {
             Event::Commit { server, life, member, points, release } => {
                 self.commit(server, life, member, &points, release);
             }
-            Event::Committed { server, life, failed, release: 0 } => {
-                self.server(server, life, |server, cx| server.committed(&failed, cx));
+            Event::Committed { server, life, results, release: 0 } => {
+                self.server(server, life, |server, cx| server.committed(&results, cx));
             }
-            Event::Committed { server, life, failed, release } => {
-                self.server(server, life, |server, cx| server.released(release, &failed, cx));
+            Event::Committed { server, life, results, release } => {
+                self.server(server, life, |server, cx| server.released(release, &results, cx));
             }
             Event::ReleaseOver { server, life, release } => {
                 self.server(server, life, |server, cx| server.release_over(release, cx));
@@ -274,7 +274,7 @@ impl World {
         release: u64,
     ) {
         let cx = &mut self.cx;
-        let mut failed = Vec::new();
+        let mut results = Vec::new();
         for point in points {
             // A group that settles refuses many; and an answer may be lost.
             let refused = cx.unlucky(|net| if net.commit_fails > 0 { 400 } else { 0 });
@@ -287,11 +287,11 @@ impl World {
             cx.say(|| format!("server {server} commits {point:?}: {made}, answer lost: {lost}"));
             if !made || lost {
                 cx.check.tally.count("commit reported as failed");
-                failed.push(point.partition);
             }
+            results.push((point.partition, made && !lost));
         }
         let at = cx.now + cx.latency();
-        cx.at(at, Event::Committed { server, life, failed, release });
+        cx.at(at, Event::Committed { server, life, results, release });
     }
 
     fn fault(&mut self, fault: Fault) {

@@ -91,11 +91,12 @@ impl<K: Clone> ServerMachine<K> {
     fn announce(&mut self, lane: LaneKey, now: Time) {
         let service = &self.services[usize::from(lane.target.service)];
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (running, queued, limit) = self.load();
         let announce = Announce {
             partitions: service.owned.iter().copied().collect(),
-            running: count(self.intake.running()),
-            queued: count(self.intake.queued()),
-            limit: count(self.intake.limit()),
+            running: count(running),
+            queued: count(queued),
+            limit: count(limit),
         };
         // News that does not fit is left out; the next announcement says it again.
         let _ = self.outbox.push(lane, None, now, |out| announce.encode(out));

@@ -1,10 +1,11 @@
-//! The map of finished calls that travels in a commit's metadata.
+//! What travels in a commit's metadata: its owner's word, and the map of finished calls.
 //!
 //! Calls finish out of order, an offset commit names one offset only: the lowest unfinished. What
 //! is finished beyond it is written, oldest first, into the commit's metadata, which is text:
 //!
 //! ```text
-//! text  = base64url, no padding, of: version(1) entry*        at most 4,096 characters
+//! text  = base64url, no padding, of: version(1) head entry*   at most 4,096 characters
+//! head  = see the module of that name: the owner's fence, how it ended, what was begun how often
 //! entry = varint(n << 2 | kind) body                          begins where the last one ended
 //!   kind 0  skip    n offsets of which nothing is said
 //!   kind 1  run     n offsets that are finished, or hold nothing
@@ -13,11 +14,11 @@
 //!   kind 3  runs    one offset, whose packet has n calls; body: varint lengths of unfinished and
 //!                   finished calls in turn, the unfinished first (it alone may be 0), to sum n
 //! ```
-//! The first entry begins at the committed offset. The empty text is the empty map. A partly
-//! finished packet is written in the shorter of its two forms.
+//! The first entry begins at the committed offset. The empty text is the empty map of nobody. A
+//! partly finished packet is written in the shorter of its two forms.
 //!
 //! **When it is full** the map ends after the last entry that fits: a successor then repeats what
-//! was finished beyond that. 1,535 single unfinished packets between finished ones always fit, or
+//! was finished beyond that. 1,500 single unfinished packets between finished ones always fit, or
 //! about 24,000 calls in packets half finished in the worst order.
 //!
 //! from: [`ledger`](super::ledger) when a commit point is taken, and the group's committed
@@ -25,12 +26,14 @@
 //! to: the commit's metadata, and the ledger of the successor
 
 mod call_bits;
+mod head;
 
 use std::collections::VecDeque;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub(super) use call_bits::CallBits;
+pub use head::{Head, Named};
 
 use crate::wire::{
     MAX_MAP_CHARS, MAX_PACKET_CALLS,
@@ -40,7 +43,7 @@ use crate::wire::{
 /// Bytes under the base64 of a full map.
 const MAX_MAP_BYTES: usize = MAX_MAP_CHARS / 4 * 3;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const SKIP: u64 = 0;
 const RUN: u64 = 1;
@@ -61,6 +64,9 @@ pub enum MapError {
     /// A version this crate does not know.
     #[error("map of version {0}")]
     Version(u8),
+    /// Unknown flags, too many calls that are named, or numbers beyond their range.
+    #[error("the head of a map holds what cannot be")]
+    BadHead,
     /// The map ends within an entry.
     #[error("map ends within an entry")]
     UnexpectedEnd,
@@ -114,8 +120,16 @@ impl FinishedMap {
     /// Allocates at most 110 bytes for each character of `text`, whatever lengths it claims, and
     /// refuses texts of more than [`MAX_MAP_CHARS`]. The error says what is wrong with it.
     pub fn decode(offset: i64, text: &str) -> Result<Self, MapError> {
+        Self::read(offset, text).map(|(_, map)| map)
+    }
+
+    /// As [`decode`](Self::decode), with what the owner said of itself.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read(offset: i64, text: &str) -> Result<(Head, Self), MapError> {
         if text.is_empty() {
-            return Ok(Self::default());
+            return Ok((Head::default(), Self::default()));
         }
         if text.len() > MAX_MAP_CHARS {
             return Err(MapError::TooLong(text.len()));
@@ -126,12 +140,13 @@ impl FinishedMap {
         if version != VERSION {
             return Err(MapError::Version(version));
         }
+        let head = Head::read(&mut rest, offset)?;
         let mut entries = VecDeque::new();
         let mut cursor = offset;
         while !rest.is_empty() {
             cursor = read_entry(&mut rest, cursor, &mut entries)?;
         }
-        Ok(Self { entries })
+        Ok((head, Self { entries }))
     }
 
     /// Whether the map names this call, of the packet at this offset, as finished.
@@ -263,12 +278,16 @@ pub(super) struct MapWriter {
     /// A run that may still grow.
     run: Option<(i64, i64)>,
     full: bool,
+    /// The lowest offset of which something was left out.
+    covered: i64,
 }
 
 impl MapWriter {
-    /// An empty map of a commit at `offset`.
-    pub(super) const fn new(offset: i64) -> Self {
-        Self { bytes: Vec::new(), cursor: offset, run: None, full: false }
+    /// An empty map of a commit at `offset`, by an owner who says this of itself.
+    pub(super) fn new(offset: i64, head: &Head) -> Self {
+        let mut bytes = vec![VERSION];
+        head.put(offset, &mut bytes);
+        Self { bytes, cursor: offset, run: None, full: false, covered: i64::MAX }
     }
 
     /// Whether further entries would be lost.
@@ -291,16 +310,20 @@ impl MapWriter {
     /// Names the finished calls of the packet at `offset`, if there are any.
     pub(super) fn packet(&mut self, offset: i64, calls: &CallBits) {
         self.flush();
-        if calls.finished() == 0 || calls.count() as usize > MAX_PACKET_CALLS {
+        if calls.finished() == 0 {
+            return;
+        }
+        if calls.count() as usize > MAX_PACKET_CALLS {
+            self.covered = self.covered.min(offset);
             return;
         }
         self.entry(offset, offset.saturating_add(1), |bytes| write_packet(bytes, calls));
     }
 
-    /// The metadata: ASCII, at most [`MAX_MAP_CHARS`], empty if nothing was named.
-    pub(super) fn finish(mut self) -> String {
+    /// The metadata: ASCII, at most [`MAX_MAP_CHARS`]; and below which offset it says all.
+    pub(super) fn finish(mut self) -> (String, i64) {
         self.flush();
-        URL_SAFE_NO_PAD.encode(self.bytes)
+        (URL_SAFE_NO_PAD.encode(self.bytes), self.covered)
     }
 
     fn flush(&mut self) {
@@ -315,23 +338,25 @@ impl MapWriter {
         let skipped = start.abs_diff(self.cursor);
         // Lengths are below 2^62; offsets so far apart do not occur.
         if self.full || start < self.cursor || (end.abs_diff(self.cursor) >> 62) > 0 {
-            self.full = true;
+            self.leave_out(start);
             return;
         }
         let before = self.bytes.len();
-        if before == 0 {
-            self.bytes.push(VERSION);
-        }
         if skipped > 0 {
             write_head(&mut self.bytes, SKIP, skipped);
         }
         write(&mut self.bytes);
         if self.bytes.len() > MAX_MAP_BYTES {
             self.bytes.truncate(before);
-            self.full = true;
+            self.leave_out(start);
         } else {
             self.cursor = end;
         }
+    }
+
+    fn leave_out(&mut self, start: i64) {
+        self.full = true;
+        self.covered = self.covered.min(start).min(self.cursor);
     }
 }
 

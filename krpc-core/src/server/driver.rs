@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     batch::Batch,
-    commits::commit_loop,
+    commits::{Commits, commit_loop},
     events::Events,
     machine::{Dispatch, ServerMachine},
     options::{ServerOptions, check_services},
@@ -66,9 +66,7 @@ pub(crate) struct Shared {
     room: Arc<Notify>,
     room_wanted: AtomicBool,
     quiet: Notify,
-    commits: Arc<Notify>,
-    /// Whether the commit loop was told already.
-    commit_due: AtomicBool,
+    commits: Arc<Commits>,
     /// Where the next calls are put: empty, and kept for its room.
     calls: Mutex<Vec<Dispatch<Context>>>,
     batch: Arc<Batch>,
@@ -101,7 +99,8 @@ impl Server {
             topics.push((transport.open(index, descriptor.name).await?, descriptor.methods));
         }
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
-        let machine = ServerMachine::new(shared.me, topics, limit, max_packet);
+        let machine = ServerMachine::new(shared.me, topics, limit, max_packet)
+            .with_attempts(shared.options.attempts);
         shared.machine.get_or_init(|| Mutex::new(machine));
         let patience = &shared.options;
         let patience = (!patience.keep_trying).then_some(patience.connect_timeout);
@@ -142,6 +141,7 @@ impl Server {
         let owned = self.shared.with(ServerMachine::retire).unwrap_or_default();
         self.shared.quiet(&owned, waited).await;
         let running = self.shared.stats().running;
+        self.shared.with(ServerMachine::abandon);
         let left = transport.leave().await;
         transport.close().await;
         match left {
@@ -172,8 +172,7 @@ impl Shared {
             room: Arc::default(),
             room_wanted: AtomicBool::new(false),
             quiet: Notify::new(),
-            commits: Arc::new(Notify::new()),
-            commit_due: AtomicBool::new(false),
+            commits: Arc::default(),
             hello: Hello::default(),
             broken: OnceLock::new(),
             over: CancellationToken::new(),
@@ -203,9 +202,7 @@ impl Shared {
         let result = event(&mut machine, now);
         let refused = flush(&mut *machine, &**transport, now);
         self.alarm.set(machine.next_timeout());
-        let commits = !self.commit_due.load(Ordering::Acquire)
-            && machine.has_commits()
-            && !self.commit_due.swap(true, Ordering::AcqRel);
+        self.commits.look(&machine);
         let room = self.room_wanted.load(Ordering::Acquire)
             && machine.has_room()
             && self.room_wanted.swap(false, Ordering::AcqRel);
@@ -218,9 +215,6 @@ impl Shared {
         opens.into_iter().for_each(|(service, topic)| self.open_topic(service, topic));
         if let Some((service, status)) = refused {
             self.hello.refused(service, status);
-        }
-        if commits {
-            self.commits.notify_one();
         }
         if room {
             self.room.notify_waiters();
@@ -274,11 +268,6 @@ impl Shared {
         self.transport.get()
     }
 
-    /// The commit loop looks now; what finishes later rings it again.
-    pub(super) fn commits_seen(&self) {
-        self.commit_due.store(false, Ordering::Release);
-    }
-
     pub(super) fn is_full(&self) -> bool {
         self.machine.get().is_some_and(|machine| machine.lock().is_full())
     }
@@ -309,7 +298,7 @@ impl Shared {
         partitions: Vec<PartitionId>,
     ) -> Vec<CommitPoint> {
         self.quiet(&partitions, self.options.release_timeout).await;
-        if self.with(|machine, _| machine.cut_off(&partitions)) == Some(true) {
+        if self.with(|machine, now| machine.cut_off(&partitions, now)) == Some(true) {
             self.until(CUT_OFF, |machine| machine.is_cut_off(&partitions)).await;
         }
         self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
@@ -329,7 +318,7 @@ impl Drop for Shared {
             machine.get_mut().cancels().for_each(Context::cancel);
         }
         self.alarm.stop();
-        self.commits.notify_one();
+        self.commits.stop();
         self.room.notify_waiters();
     }
 }

@@ -68,7 +68,7 @@ impl ServerEvents for Events {
 
     fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>> {
         let Some(shared) = self.0.upgrade() else { return Box::pin(async { Vec::new() }) };
-        shared.with(|machine, _| machine.release(&partitions));
+        shared.with(|machine, now| machine.release(&partitions, now));
         Box::pin(shared.released(partitions))
     }
 

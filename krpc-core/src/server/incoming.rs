@@ -63,6 +63,11 @@ impl Method {
     const fn retries(&self) -> bool {
         matches!(self, Self::Known(method) if method.policy.retry.is_some())
     }
+
+    /// Whether a call of it is executed once at most.
+    pub(super) const fn is_at_most_once(&self) -> bool {
+        matches!(self, Self::Known(method) if method.policy.at_most_once)
+    }
 }
 
 /// A call that was taken from its record.
@@ -86,6 +91,10 @@ pub struct Call {
     pub frame: Option<Bytes>,
     /// Executions here that failed.
     pub failed: u32,
+    /// The fence of the ownership under which it was taken.
+    pub fence: u64,
+    /// Executions that may have ended their servers.
+    pub begins: u32,
 }
 
 /// Of calls that nobody waits for, if their method says nothing else.
@@ -121,7 +130,7 @@ impl Call {
 
     /// Which execution the next one is, as its handler is told.
     pub fn attempt(&self) -> u32 {
-        self.executions().saturating_add(1)
+        self.executions().saturating_add(self.begins).saturating_add(1)
     }
 
     /// How often it is executed, and what follows.
@@ -162,6 +171,7 @@ pub(super) struct Arrival<'a> {
     pub(super) receipt: Receipt,
     /// Whether any call of it may become a dead letter: its predecessor may have died of it.
     pub(super) careful: bool,
+    pub(super) fence: u64,
 }
 
 impl Arrival<'_> {
@@ -200,6 +210,8 @@ impl Arrival<'_> {
             fingerprint: request.fingerprint,
             terms: request.terms,
             failed: 0,
+            fence: self.fence,
+            begins: 0,
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Stage {
     Keyed(KeyHash),
     /// It failed, and waits to be executed again.
     BackingOff(Due),
+    /// It waits for a commit.
+    Gated,
     /// It runs, in this place.
     Running(usize),
 }
@@ -213,7 +215,7 @@ impl<K: Clone> Intake<K> {
                 self.queued_bytes -= call.value.len();
                 Cancelled::Queued(Box::new(call))
             }
-            Stage::Keyed(_) | Stage::BackingOff(_) => {
+            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated => {
                 entry.remove();
                 Cancelled::Elsewhere(position, stage)
             }
@@ -222,14 +224,32 @@ impl<K: Clone> Intake<K> {
 
     /// Forgets the waiting calls of a partition, wherever they wait, and says how many waited for
     /// a place: they are not executed here, and whoever owns the partition next finds them again.
-    pub fn forget_queued(&mut self, partition: PartitionId) -> usize {
-        let before = self.queue.len();
-        self.queue.retain(|call| call.origin.position.partition != partition);
+    /// But nobody finds those again that are executed once at most: where they come from is
+    /// returned too.
+    pub fn forget_queued(&mut self, partition: PartitionId) -> (usize, Vec<Origin>) {
+        let (before, mut once) = (self.queue.len(), Vec::new());
+        self.queue.retain(|call| {
+            let goes = call.origin.position.partition == partition;
+            if goes && call.method.is_at_most_once() {
+                once.push(call.origin);
+            }
+            !goes
+        });
         self.queued_bytes = self.queue.iter().map(|call| call.value.len()).sum();
         self.index.retain(|_, listed| {
             matches!(listed.stage, Stage::Running(_)) || listed.position.partition != partition
         });
-        before - self.queue.len()
+        (before - self.queue.len() - once.len(), once)
+    }
+
+    /// Handlers that run.
+    pub fn each_running(&mut self) -> impl Iterator<Item = &mut Running<K>> {
+        self.running.iter_mut().map(|(_, running)| running)
+    }
+
+    /// The call is nowhere any more.
+    pub fn unlist(&mut self, origin: &Origin) {
+        self.index.remove(&key(origin));
     }
 
     /// Cuts off the handlers of a partition's calls with keys, for another server is about to run
@@ -256,14 +276,16 @@ impl<K: Clone> Intake<K> {
         left.filter_map(move |(_, running)| there(running))
     }
 
-    /// Whether enough waits here: as many calls as may run, or their bytes are many.
-    pub fn is_full(&self) -> bool {
-        self.queue.len() >= self.limit || self.queued_bytes >= QUEUED_BYTES
+    /// Whether enough waits here and `before` it, calls and their bytes: as many calls as may run,
+    /// or their bytes are many.
+    pub fn is_full(&self, before: (usize, usize)) -> bool {
+        self.queue.len() + before.0 >= self.limit || self.queued_bytes + before.1 >= QUEUED_BYTES
     }
 
     /// Whether at most half of what [`Intake::is_full`] asks for waits.
-    pub fn has_room(&self) -> bool {
-        self.queue.len() <= self.limit / 2 && self.queued_bytes <= QUEUED_BYTES / 2
+    pub fn has_room(&self, before: (usize, usize)) -> bool {
+        let (calls, bytes) = (self.queue.len() + before.0, self.queued_bytes + before.1);
+        calls <= self.limit / 2 && bytes <= QUEUED_BYTES / 2
     }
 
     /// Calls that wait.

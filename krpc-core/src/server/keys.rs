@@ -19,11 +19,14 @@ use std::{
 use foldhash::{HashMap, quality::RandomState};
 
 use super::{
-    incoming::{Call, Method, Origin},
+    incoming::{Call, Origin},
     intake::Stage,
     machine::ServerMachine,
 };
-use crate::ids::{PartitionId, Position};
+use crate::{
+    ids::{PartitionId, Position},
+    time::Time,
+};
 
 /// What a key is told by: two keys that share it are treated as one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,7 +63,7 @@ impl KeyQueue {
         // What may run once at most is finished before it begins, which everything before it has
         // to be then, too: nothing may be repeated after it.
         let first = || self.open.front().is_none_or(|(first, _)| *first == call.origin.position);
-        !self.active && (!is_at_most_once(call) || first())
+        !self.active && (!call.method.is_at_most_once() || first())
     }
 }
 
@@ -239,16 +242,20 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// Partitions go, and nothing of them may wait here any more; how many calls waited.
-    pub(super) fn forget_waiting(&mut self, partition: PartitionId) -> usize {
-        self.intake.forget_queued(partition)
-            + self.keys.forget_waiting(partition)
-            + self.backoff.forget(partition)
+    pub(super) fn forget_waiting(&mut self, partition: PartitionId, now: Time) -> usize {
+        let (left, once) = self.intake.forget_queued(partition);
+        once.iter().for_each(|origin| self.not_executed(origin, now));
+        left + self.keys.forget_waiting(partition) + self.backoff.forget(partition)
     }
 
     /// Partitions are gone, or about to: the handlers of their calls with keys are cut off, lest
     /// two calls of a key run at once. Whether there were any.
-    pub fn cut_off(&mut self, partitions: &[PartitionId]) -> bool {
+    pub fn cut_off(&mut self, partitions: &[PartitionId], now: Time) -> bool {
+        let goes = |origin: &Origin| {
+            origin.key.is_some() && partitions.contains(&origin.position.partition)
+        };
         let before = self.cancels.len();
+        self.give_up_early(goes, now);
         for partition in partitions {
             let cut = self.cancels.len();
             self.cancels.extend(self.intake.cut_off(*partition));
@@ -275,10 +282,6 @@ impl<K: Clone> ServerMachine<K> {
         self.enter(call);
         true
     }
-}
-
-fn is_at_most_once(call: &Call) -> bool {
-    matches!(call.method, Method::Known(method) if method.policy.at_most_once)
 }
 
 #[cfg(test)]

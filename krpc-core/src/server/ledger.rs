@@ -12,14 +12,19 @@
 //! What the predecessor's map says of offsets not opened yet is kept until they are, and goes
 //! into each commit before: otherwise a second takeover would repeat what the first one knew.
 //!
-//! A call counts as finished when its reply is *delivered*, not when its handler returns.
+//! A call counts as finished when its reply is *delivered*, not when its handler returns. One that
+//! may be executed once at most is finished *early*, before its handler starts: for a successor it
+//! is finished then, and here it counts as unfinished until its reply is delivered.
+//!
+//! Each owner says in its commits that it is there, by a fence that grows with each one, and at the
+//! end whether it let go in good order.
 //!
 //! from: [`inbox`](crate::inbox) opens offsets; a reply's delivery report finishes calls
 //! to: the transport's commit
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::commit_map::{CallBits, Entry, FinishedMap, Known, MapError, MapWriter};
+use super::commit_map::{CallBits, Entry, FinishedMap, Head, Known, MapError, MapWriter, Named};
 use crate::ids::{PartitionId, Position};
 
 /// What is finished and what is not, of all partitions that a server owns.
@@ -40,8 +45,8 @@ pub struct CommitPoint {
     pub partition: PartitionId,
     /// The next offset to read: the lowest unfinished.
     pub offset: i64,
-    /// The map of what is finished from there on: ASCII, at most 4,096 characters, empty if there
-    /// is nothing.
+    /// What this owner says of itself, and the map of what is finished from there on: ASCII, at
+    /// most 4,096 characters.
     pub metadata: String,
 }
 
@@ -69,7 +74,8 @@ impl Ledger {
     /// Takes a partition; `committed` is the offset and the metadata that the group has committed
     /// for it, if any. Without one it starts at the record that is opened first.
     ///
-    /// A partition that is owned already starts anew.
+    /// A partition that is owned already starts anew. Its fence is the predecessor's plus one, and
+    /// `fence` at least. Returns what the predecessor said of itself.
     ///
     /// # Errors
     /// The metadata is not a map. The partition is taken nevertheless, with an empty map: what was
@@ -78,23 +84,26 @@ impl Ledger {
         &mut self,
         partition: PartitionId,
         committed: Option<(i64, &str)>,
-    ) -> Result<(), MapError> {
-        let (next, map) = match committed {
-            Some((offset, text)) => (offset.max(0), FinishedMap::decode(offset.max(0), text)),
-            None => (0, Ok(FinishedMap::default())),
-        };
-        let (inherited, result) = match map {
-            Ok(map) => (map, Ok(())),
-            Err(error) => (FinishedMap::default(), Err(error)),
-        };
+        fence: u64,
+    ) -> Result<Head, MapError> {
+        let (next, text) = committed.unwrap_or_default();
+        let read = FinishedMap::read(next.max(0), text);
+        let (before, inherited) = read.clone().unwrap_or_default();
+        let fence = before.fence.saturating_add(1).max(fence);
+        let head = Head { fence, released: false, ..before };
         self.lose(partition);
-        self.partitions.insert(partition, Progress::new(next, inherited));
-        result
+        self.partitions.insert(partition, Progress::new(next.max(0), inherited, head));
+        read.map(|(before, _)| before)
     }
 
     /// Whether the partition is owned.
     pub fn is_assigned(&self, partition: PartitionId) -> bool {
         self.partitions.contains_key(&partition)
+    }
+
+    /// The fence of this server's ownership of the partition, if it owns it.
+    pub fn fence(&self, partition: PartitionId) -> Option<u64> {
+        self.partitions.get(&partition).map(|progress| progress.head.fence)
     }
 
     /// A record came: opens its `calls`, unless they are finished. A record of no calls (garbage)
@@ -129,6 +138,51 @@ impl Ledger {
         done
     }
 
+    /// A call is about to be executed, once at most: from the next commit on it is finished for
+    /// every successor. Here it is unfinished until [`finish`](Self::finish). False if it is not
+    /// open here.
+    pub fn finish_early(&mut self, position: Position) -> bool {
+        let progress = self.partitions.get_mut(&position.partition);
+        progress.is_some_and(|progress| progress.finish_early(position))
+    }
+
+    /// This call, and all before it, may be begun a second time when the next commit is made.
+    pub fn begin_twice(&mut self, position: Position) {
+        if let Some(progress) = self.partitions.get_mut(&position.partition) {
+            progress.head.twice = progress.head.twice.max(position.offset.saturating_add(1));
+            progress.changed = true;
+        }
+    }
+
+    /// This call may be begun, the time of this number, when the next commit is made.
+    pub fn begin_named(&mut self, position: Position, begins: u32) {
+        let Position { offset, index, .. } = position;
+        if let Some(progress) = self.partitions.get_mut(&position.partition) {
+            let named = &mut progress.head.named;
+            named.retain(|named| (named.offset, named.index) != (offset, index));
+            named.push(Named { offset, index, begins });
+            progress.changed = true;
+        }
+    }
+
+    /// Whether the call is open here and not finished.
+    pub fn is_unfinished(&self, Position { partition, offset, index }: Position) -> bool {
+        let bits = self.partitions.get(&partition).and_then(|it| it.open.get(&offset));
+        bits.is_some_and(|bits| !bits.is_set(index))
+    }
+
+    /// Whether the call was finished early, and not yet in truth.
+    pub fn is_early(&self, position: Position) -> bool {
+        let progress = self.partitions.get(&position.partition);
+        progress.is_some_and(|it| it.early.contains(&(position.offset, position.index)))
+    }
+
+    /// Below which offset the point of this partition that was named last says all that is
+    /// finished: a map may be full.
+    pub fn covered(&self, partition: PartitionId) -> i64 {
+        self.partitions.get(&partition).map_or(i64::MIN, |progress| progress.covered)
+    }
+
     /// How many calls of the partition are open and not finished.
     pub fn unfinished(&self, partition: PartitionId) -> usize {
         self.partitions.get(&partition).map_or(0, |progress| progress.unfinished)
@@ -159,17 +213,18 @@ impl Ledger {
     /// again. Nothing if it is not owned any more.
     pub fn commit_failed(&mut self, partition: PartitionId) {
         if let Some(progress) = self.partitions.get_mut(&partition) {
-            progress.changed |= progress.opened;
+            progress.changed = true;
         }
     }
 
-    /// The partition is taken away in order: what is to be committed last, if anything was opened,
-    /// even if it was named before: a commit that is under way may fail, and nobody would name it
-    /// again. Its state is dropped; calls that still run finish unnoticed.
+    /// The partition is taken away in order: what is to be committed last, even if it was named
+    /// before: a commit that is under way may fail, and nobody would name it again. Its state is
+    /// dropped; calls that still run finish unnoticed.
     pub fn revoke(&mut self, partition: PartitionId) -> Option<CommitPoint> {
-        let progress = self.partitions.remove(&partition)?;
+        let mut progress = self.partitions.remove(&partition)?;
         self.unfinished -= progress.unfinished;
-        progress.opened.then(|| progress.commit_point(partition))
+        progress.head = Head { fence: progress.head.fence, ..Head::default() };
+        Some(progress.commit_point(partition))
     }
 
     /// The partition is lost, perhaps long ago, and somebody else may have committed since: its
@@ -186,22 +241,28 @@ impl Ledger {
 struct Progress {
     /// Packets with unfinished calls, by offset.
     open: BTreeMap<i64, CallBits>,
-    /// Calls open and not finished.
+    /// Calls open and not finished, early ones included.
     unfinished: usize,
+    /// Calls that are finished for successors only.
+    early: BTreeSet<(i64, u32)>,
     /// One past the last offset opened; before the first, where to start.
     next: i64,
-    /// Whether anything was opened: before that there is nothing to commit.
-    opened: bool,
     /// Whether the commit point or its map changed since it was last named.
     changed: bool,
+    /// What this owner says of itself.
+    head: Head,
+    /// Below which offset the point that was named last says all.
+    covered: i64,
     /// What the predecessor finished at `next` and beyond.
     inherited: FinishedMap,
 }
 
 impl Progress {
-    const fn new(next: i64, inherited: FinishedMap) -> Self {
-        let open = BTreeMap::new();
-        Self { open, unfinished: 0, next, opened: false, changed: false, inherited }
+    /// A partition from this offset on. That somebody owns it is to be committed at once.
+    fn new(next: i64, inherited: FinishedMap, head: Head) -> Self {
+        let (open, early) = (BTreeMap::new(), BTreeSet::new());
+        let (unfinished, changed, covered) = (0, true, i64::MIN);
+        Self { open, unfinished, early, next, changed, head, covered, inherited }
     }
 
     fn open(&mut self, offset: i64, calls: u32) -> Opened {
@@ -209,7 +270,6 @@ impl Progress {
             return Opened::Finished;
         }
         self.next = offset.saturating_add(1);
-        self.opened = true;
         let bits = match self.inherited.take(offset) {
             Known::Finished => {
                 // With nothing open the commit point is `next`, which moved just now.
@@ -230,6 +290,10 @@ impl Progress {
     }
 
     fn is_finished(&self, Position { offset, index, .. }: Position) -> bool {
+        self.knows(offset, index)
+    }
+
+    fn knows(&self, offset: i64, index: u32) -> bool {
         match self.open.get(&offset) {
             Some(bits) => bits.is_set(index),
             None => offset < self.next || self.inherited.is_finished(offset, index),
@@ -237,6 +301,21 @@ impl Progress {
     }
 
     fn finish(&mut self, Position { offset, index, .. }: Position) -> bool {
+        let early = !self.early.is_empty() && self.early.remove(&(offset, index));
+        let done = early || self.set(offset, index);
+        self.unfinished -= usize::from(done);
+        done
+    }
+
+    fn finish_early(&mut self, Position { offset, index, .. }: Position) -> bool {
+        let done = self.set(offset, index);
+        if done {
+            self.early.insert((offset, index));
+        }
+        done
+    }
+
+    fn set(&mut self, offset: i64, index: u32) -> bool {
         let Some(bits) = self.open.get_mut(&offset) else { return false };
         if !bits.set(index) {
             return false;
@@ -244,17 +323,19 @@ impl Progress {
         if bits.unfinished() == 0 {
             self.open.remove(&offset);
         }
-        self.unfinished -= 1;
         self.changed = true;
         true
     }
 
-    fn commit_point(&self, partition: PartitionId) -> CommitPoint {
+    fn commit_point(&mut self, partition: PartitionId) -> CommitPoint {
         let offset = match self.open.first_key_value() {
             Some((offset, _)) => *offset,
             None => self.inherited.finished_until(self.next),
         };
-        let mut map = MapWriter::new(offset);
+        let mut named = std::mem::take(&mut self.head.named);
+        named.retain(|named| !self.knows(named.offset, named.index));
+        self.head.named = named;
+        let mut map = MapWriter::new(offset, &self.head);
         let mut cursor = offset;
         for (offset, bits) in &self.open {
             if map.is_full() {
@@ -274,7 +355,9 @@ impl Progress {
                 Entry::Packet { offset, calls } => map.packet(*offset, calls),
             }
         }
-        CommitPoint { partition, offset, metadata: map.finish() }
+        let (metadata, covered) = map.finish();
+        self.covered = covered;
+        CommitPoint { partition, offset, metadata }
     }
 }
 

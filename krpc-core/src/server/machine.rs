@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::{
     backoff::Backoff,
     burial::Burials,
+    gate::Gate,
     incoming::{Arrival, Call, Methods, way_back},
     intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
     keys::Keys,
@@ -61,6 +62,7 @@ pub struct ServerMachine<K> {
     pub(super) services: Vec<Served>,
     pub(super) inbox: Inbox,
     pub(super) ledger: Ledger,
+    pub(super) gate: Gate,
     pub(super) intake: Intake<K>,
     pub(super) keys: Keys,
     pub(super) backoff: Backoff,
@@ -93,6 +95,7 @@ impl<K: Clone> ServerMachine<K> {
             services: services.into_iter().map(served).collect(),
             inbox: Inbox::new(me),
             ledger: Ledger::new(),
+            gate: Gate::new(),
             intake: Intake::new(limit),
             keys: Keys::new(),
             backoff: Backoff::new(me),
@@ -108,13 +111,21 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
+    /// The same server, by which a call is begun so often at most while it may be what ends servers.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.gate.attempts = attempts;
+        self
+    }
+
     /// A record of an owned partition. Afterwards [`ServerMachine::poll_dispatch`] until empty.
     pub fn handle_record(&mut self, record: &Record, now: Time) {
         let partition = record.partition;
-        if self.releasing.contains_key(&partition) || !self.ledger.is_assigned(partition) {
+        let owned = self.ledger.fence(partition);
+        let Some(fence) = owned.filter(|_| !self.releasing.contains_key(&partition)) else {
             self.inbox.count(DropCause::NotOwned);
             return;
-        }
+        };
         let packet = match self.inbox.open(partition, &record.payload) {
             Ok(packet) => packet,
             Err(_) => {
@@ -124,6 +135,8 @@ impl<K: Clone> ServerMachine<K> {
             }
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
+        let careful =
+            self.gate.is_wary() && self.gate.doubts(partition, record.appended, packet.calls());
         let caller = packet.header.sender;
         let Some(service) = self.services.get(usize::from(partition.service)) else { return };
         let topology = service.topology;
@@ -134,7 +147,8 @@ impl<K: Clone> ServerMachine<K> {
             topology,
             route: way_back(topology, &packet.header.reply_to),
             receipt: Receipt::new(record.appended, now, &self.clock),
-            careful: false,
+            careful,
+            fence,
         };
         let (mut frames, mut index) = (packet.frames(), 0);
         loop {
@@ -154,7 +168,12 @@ impl<K: Clone> ServerMachine<K> {
                         self.counts.skipped += 1;
                         continue;
                     }
-                    self.admit(arrival.call(position, request, bytes), now);
+                    let mut call = arrival.call(position, request, bytes);
+                    // One at most once was never begun, or it would be finished.
+                    if careful && !call.method.is_at_most_once() {
+                        call.begins = self.gate.begins(position);
+                    }
+                    self.admit(call, now);
                 }
                 Ok(Frame::Cancel(cancel)) => self.handle_cancel(partition, caller, cancel.call),
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),
@@ -224,6 +243,7 @@ impl<K: Clone> ServerMachine<K> {
         now: Time,
         cancel: impl Fn(&mut Call) -> K,
     ) -> Option<Dispatch<K>> {
+        self.condemn_doomed(now);
         loop {
             match self.intake.poll_next(now, &cancel)? {
                 Next::Run(place, call, cancel) => {
@@ -283,7 +303,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn is_full(&self) -> bool {
         let unfinished = self.ledger.total_unfinished();
         let many = self.burials.is_full() || self.bytes_aside() >= QUEUED_BYTES;
-        self.intake.is_full() || unfinished >= MAX_UNFINISHED || many
+        self.intake.is_full(self.gate.load()) || unfinished >= MAX_UNFINISHED || many
     }
 
     /// Whether there is room for more again: later than not full, so that whoever waits for room
@@ -291,7 +311,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn has_room(&self) -> bool {
         let unfinished = self.ledger.total_unfinished();
         let few = !self.burials.is_full() && self.bytes_aside() <= QUEUED_BYTES / 2;
-        self.intake.has_room() && unfinished < MAX_UNFINISHED && few
+        self.intake.has_room(self.gate.load()) && unfinished < MAX_UNFINISHED && few
     }
 
     /// Bytes of calls that wait for others of their key, or to be executed again.
@@ -321,10 +341,14 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// A call that nothing holds back any more joins those that wait for a place to run.
+    /// A call that may run now joins those that wait for a place, through the gate if it has to.
     #[inline]
     pub(super) fn enter(&mut self, call: Call) {
-        self.intake.offer(call);
+        if !self.gate.is_wary() && call.begins == 0 && !call.method.is_at_most_once() {
+            self.intake.offer(call);
+        } else {
+            self.enter_gate(call);
+        }
     }
 
     /// A call came again while its `first` record's is here.
@@ -349,7 +373,7 @@ impl<K: Clone> ServerMachine<K> {
                 return;
             }
             Cancelled::Elsewhere(_, Stage::BackingOff(due)) => self.backoff.cancel(due),
-            Cancelled::Elsewhere(..) => None,
+            Cancelled::Elsewhere(position, _) => self.gate.cancel(position),
             Cancelled::Queued(call) => Some(call),
         };
         if let Some(call) = call {
@@ -373,4 +397,4 @@ impl<K: Clone> ServerMachine<K> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

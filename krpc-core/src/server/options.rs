@@ -5,6 +5,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
+    gate::ATTEMPTS,
     idempotency::Idempotency,
     service::{Service, check_service_name},
 };
@@ -21,6 +22,8 @@ pub struct ServerOptions {
     pub release_timeout: Duration,
     /// How often finished calls are committed, at most.
     pub commit_interval: Duration,
+    /// How often a call may be begun that may be what ends its servers; 2 at least.
+    pub attempts: u32,
     /// How long starting may take before it fails with the cause.
     pub connect_timeout: Duration,
     /// Keep trying for ever instead.
@@ -43,6 +46,7 @@ impl Default for ServerOptions {
             drain_timeout: Duration::from_secs(30),
             release_timeout: Duration::from_secs(3),
             commit_interval: Duration::from_millis(100),
+            attempts: ATTEMPTS,
             connect_timeout: Duration::from_secs(10),
             keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,

@@ -28,6 +28,8 @@ pub struct ServerCounts {
     pub buried: u64,
     /// Calls that should be, and could not be put there.
     pub unburied: u64,
+    /// Calls that were not begun again, for each execution may have ended its server.
+    pub doomed: u64,
     /// Committed maps that could not be read.
     pub unreadable_maps: u64,
 }
@@ -37,7 +39,7 @@ pub struct ServerCounts {
 pub struct ServerStats {
     /// Handlers that run now.
     pub running: usize,
-    /// Calls that wait for a place.
+    /// Calls that wait for a place, or for a commit that has to come first.
     pub queued: usize,
     /// Calls that wait for an earlier one of their key.
     pub keyed: usize,
@@ -61,7 +63,8 @@ pub struct ServerStats {
 impl<K: Clone> ServerMachine<K> {
     /// Handlers that run, calls that wait, and how many may run.
     pub fn load(&self) -> (usize, usize, usize) {
-        (self.intake.running(), self.intake.queued(), self.intake.limit())
+        let queued = self.intake.queued() + self.gate.len();
+        (self.intake.running(), queued, self.intake.limit())
     }
 
     /// Calls taken and not finished, in all partitions.

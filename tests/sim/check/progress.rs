@@ -155,7 +155,7 @@ impl Check {
     pub(crate) fn committed(&mut self, server: usize, point: &CommitPoint, now: u64) {
         let committed = self.read(point.offset, &point.metadata);
         self.tally.count("commit");
-        if !point.metadata.is_empty() {
+        if committed.1 != FinishedMap::default() {
             self.tally.count("commit with a map");
         }
         let number = point.partition.partition as usize;
@@ -215,9 +215,12 @@ impl Check {
         for number in 0..self.partitions.len() {
             let end = broker.end(Topic::Calls, number as u32);
             let committed = group.committed(number as u32);
+            let empty = |offset, map| {
+                FinishedMap::decode(offset, map).is_ok_and(|map| map == FinishedMap::default())
+            };
             let all = committed
                 .as_ref()
-                .map_or(end == 0, |(offset, map)| *offset == end && map.is_empty());
+                .map_or(end == 0, |(offset, map)| *offset == end && empty(*offset, map));
             let open = self.partitions[number].open.len();
             self.require(all && open == 0, QUIET, || {
                 format!("partition {number} ends at {end}, {open} open: {committed:?} is committed")

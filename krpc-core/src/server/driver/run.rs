@@ -118,6 +118,7 @@ impl Shared {
             let facts = Facts {
                 metadata: std::mem::take(&mut call.metadata),
                 deadline: call.execution_deadline(now),
+                fence: call.fence,
                 attempt: call.attempt(),
                 caller: call.origin.caller,
                 key: call.terms.as_mut().and_then(|terms| terms.key.take()),

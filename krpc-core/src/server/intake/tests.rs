@@ -36,6 +36,8 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         terms: None,
         frame: None,
         failed: 0,
+        fence: 1,
+        begins: 0,
     }
 }
 
@@ -65,7 +67,7 @@ fn no_more_than_the_limit_runs_and_order_is_kept() {
     assert_eq!(intake.running[first].origin.id, CallId(0));
     run(&mut intake, 0).unwrap();
     assert_eq!(run(&mut intake, 0), None);
-    assert!(intake.is_full());
+    assert!(intake.is_full((0, 0)));
     intake.finish(first).unwrap();
     let third = run(&mut intake, 0).unwrap();
     assert_eq!(intake.running[third].origin.id, CallId(2));
@@ -138,7 +140,7 @@ fn a_partition_that_goes_takes_its_waiting_calls_along() {
     for id in 0..6 {
         offer(&mut intake, call(id, u32::try_from(id).unwrap() % 2, 100));
     }
-    assert_eq!(intake.forget_queued(PartitionId { service: 0, partition: 1 }), 3);
+    assert_eq!(intake.forget_queued(PartitionId { service: 0, partition: 1 }).0, 3);
     assert_eq!(intake.queued(), 3);
     while run(&mut intake, 0).is_some() {}
     assert_eq!((intake.running(), intake.queued_bytes), (3, 0));
@@ -149,9 +151,9 @@ fn many_bytes_are_enough() {
     let mut intake = Intake::<u64>::new(1000);
     let value = Bytes::from(vec![0; QUEUED_BYTES]);
     offer(&mut intake, Call { value, ..call(1, 0, 100) });
-    assert!(intake.is_full());
+    assert!(intake.is_full((0, 0)));
     run(&mut intake, 0).unwrap();
-    assert!(!intake.is_full());
+    assert!(!intake.is_full((0, 0)));
 }
 
 /// Its handler was cut off and has not ended when its partition comes back.
@@ -193,7 +195,7 @@ fn what_waits_elsewhere_is_found_by_one_look_and_goes_with_its_partition() {
         assert_eq!((at, there), (origin.position, stage));
         assert!(matches!(intake.cancel(0, caller, CallId(id)), Cancelled::Unknown));
         intake.list(&origin, stage);
-        assert_eq!(intake.forget_queued(origin.position.partition), 0);
+        assert_eq!(intake.forget_queued(origin.position.partition).0, 0);
         assert_eq!(intake.admit(&origin), None, "it is not known any more");
         intake.forget_queued(origin.position.partition);
     }

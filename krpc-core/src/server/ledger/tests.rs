@@ -15,10 +15,22 @@ const fn at(offset: i64, index: u32) -> Position {
     Position { partition: P, offset, index }
 }
 
+/// An owner that has said so already.
 fn taken(committed: Option<(i64, &str)>) -> Ledger {
     let mut ledger = Ledger::new();
-    ledger.assign(P, committed).unwrap();
+    ledger.assign(P, committed, 0).unwrap();
+    assert_eq!(only(ledger.commit_points()).offset, committed.map_or(0, |(offset, _)| offset));
     ledger
+}
+
+/// A point's offset, and whether it says anything of what is beyond.
+fn whole(point: &CommitPoint) -> (i64, bool) {
+    let map = FinishedMap::decode(point.offset, &point.metadata).unwrap();
+    (point.offset, map == FinishedMap::default())
+}
+
+fn head(point: &CommitPoint) -> Head {
+    FinishedMap::read(point.offset, &point.metadata).unwrap().0
 }
 
 fn only(points: Vec<CommitPoint>) -> CommitPoint {
@@ -54,17 +66,66 @@ fn the_commit_point_is_the_lowest_unfinished() {
 
     assert!(ledger.finish(at(40, 0)));
     let point = only(ledger.commit_points());
-    assert_eq!((point.offset, point.metadata.as_str()), (45, ""), "holes are finished");
+    assert_eq!(whole(&point), (45, true), "holes are finished");
     assert!(ledger.commit_points().is_empty(), "named once");
 }
 
 #[test]
-fn nothing_opened_is_nothing_to_commit() {
-    let mut ledger = taken(Some((7, "")));
-    ledger.commit_failed(P);
-    assert!(!ledger.has_changes());
-    assert_eq!(ledger.revoke(P), None);
-    assert!(!ledger.is_assigned(P));
+fn an_owner_says_that_it_is_there_and_how_it_went() {
+    let mut first = Ledger::new();
+    assert_eq!(first.assign(P, None, 40), Ok(Head::default()), "nobody before");
+    let claim = only(first.commit_points());
+    let expected = Head { fence: 40, released: false, ..Head::default() };
+    assert_eq!((whole(&claim), head(&claim), first.fence(P)), ((0, true), expected, Some(40)));
+    assert!(!first.has_changes());
+    first.commit_failed(P);
+    assert_eq!(only(first.commit_points()), claim);
+
+    let mut second = Ledger::new();
+    let before = second.assign(P, Some((0, &claim.metadata)), 7).unwrap();
+    assert_eq!(
+        (before.released, second.fence(P)),
+        (false, Some(41)),
+        "it grows whatever the clock"
+    );
+    let last = second.revoke(P).unwrap();
+    assert_eq!(head(&last), Head { fence: 41, ..Head::default() });
+    assert_eq!((second.is_assigned(P), second.fence(P)), (false, None));
+}
+
+/// At most once: finished for the successor before it begins, here when it is answered.
+#[test]
+fn a_call_finished_early_is_unfinished_here() {
+    let mut ledger = taken(None);
+    ledger.open(P, 0, 2);
+    assert!(ledger.finish_early(at(0, 1)) && !ledger.finish_early(at(0, 1)));
+    assert!(ledger.is_early(at(0, 1)) && !ledger.is_early(at(0, 0)));
+    assert_eq!((ledger.unfinished(P), ledger.total_unfinished()), (2, 2));
+    let point = only(ledger.commit_points());
+    assert_eq!(ledger.covered(P), i64::MAX);
+    let mut successor = taken(Some((0, &point.metadata)));
+    assert_eq!(successor.open(P, 0, 2), Opened::Resumed);
+    assert!(successor.is_finished(at(0, 1)));
+    assert!(ledger.finish_early(at(0, 0)), "the last of its packet");
+    assert_eq!(only(ledger.commit_points()).offset, 1);
+    assert!(ledger.finish(at(0, 1)) && ledger.finish(at(0, 0)) && !ledger.finish(at(0, 0)));
+    assert_eq!((ledger.unfinished(P), ledger.has_changes()), (0, false));
+}
+
+/// What does not fit into the map is not said, and the ledger knows where that begins.
+#[test]
+fn a_full_map_says_how_far_it_goes() {
+    let mut ledger = taken(None);
+    (0..4_000).for_each(|offset| _ = ledger.open(P, offset, 1));
+    (0..4_000)
+        .filter(|offset| offset % 2 == 1)
+        .for_each(|at| assert!(ledger.finish(self::at(at, 0))));
+    let point = only(ledger.commit_points());
+    let (map, covered) = (FinishedMap::decode(0, &point.metadata).unwrap(), ledger.covered(P));
+    assert!((3_000..3_100).contains(&covered), "{covered}");
+    for offset in 0..4_000 {
+        assert_eq!(map.is_finished(offset, 0), offset % 2 == 1 && offset < covered, "{offset}");
+    }
 }
 
 #[test]
@@ -102,7 +163,8 @@ fn a_failed_commit_is_named_again() {
     assert!(!ledger.has_changes());
     ledger.commit_failed(P);
     assert_eq!(only(ledger.commit_points()), point);
-    assert_eq!(ledger.revoke(P), Some(point), "that commit may still fail");
+    let last = ledger.revoke(P).unwrap();
+    assert_eq!(whole(&last), whole(&point), "that commit may still fail");
     ledger.commit_failed(P);
     assert!(!ledger.has_changes());
 }
@@ -122,10 +184,10 @@ fn a_lost_partition_commits_nothing() {
 #[test]
 fn unreadable_metadata_is_an_empty_map() {
     let mut ledger = Ledger::new();
-    assert_eq!(ledger.assign(P, Some((5, "host-17"))), Err(MapError::NotBase64));
+    assert_eq!(ledger.assign(P, Some((5, "host-17")), 0), Err(MapError::NotBase64));
     assert_eq!(ledger.open(P, 4, 1), Opened::Finished, "its offset holds");
     assert_eq!(ledger.open(P, 5, 1), Opened::Fresh);
-    assert_eq!(ledger.assign(P, Some((i64::MIN, ""))), Ok(()));
+    assert_eq!(ledger.assign(P, Some((i64::MIN, "")), 0), Ok(Head::default()));
     assert_eq!(ledger.total_unfinished(), 0, "it started anew");
     assert_eq!(ledger.open(P, i64::MAX, 1), Opened::Fresh);
 }
@@ -181,7 +243,7 @@ fn the_commit_point_passes_an_inherited_run() {
     second.open(P, 0, 1);
     second.finish(at(0, 0));
     let point = only(second.commit_points());
-    assert_eq!((point.offset, point.metadata.as_str()), (50, ""));
+    assert_eq!(whole(&point), (50, true));
     assert_eq!(second.open(P, 30, 1), Opened::Finished);
     assert_eq!(second.open(P, 50, 1), Opened::Fresh);
 }
@@ -211,7 +273,7 @@ fn one_slow_call_among_ten_thousand() {
         let point = only(ledger.commit_points());
         println!("packets of {size}: {} characters", point.metadata.len());
         assert_eq!(point.offset, 0);
-        assert!(point.metadata.len() <= 16, "{}", point.metadata.len());
+        assert!(point.metadata.len() <= 24, "{}", point.metadata.len());
         assert_eq!(ledger.partitions[&P].open.len(), 1, "memory is what is unfinished");
     }
 }

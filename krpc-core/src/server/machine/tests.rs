@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     codec::ValueCodec,
     status::{Code, Status},
-    transport::Topic,
+    transport::{CommitPoint, Topic},
     wire::{
         MAX_PACKET_BYTES,
         coding::put_varint,
@@ -19,32 +19,56 @@ use crate::{
     },
 };
 
-const ME: InstanceId = InstanceId::from_bytes([1; 16]);
-const CALLER: InstanceId = InstanceId::from_bytes([2; 16]);
-const HERE: PartitionId = PartitionId { service: 0, partition: 0 };
-const NOW: Time = Time::from_micros(1_800_000_000_000_000);
-const BUDGET: Duration = Duration::from_secs(1);
-const STORED: Delivery<'_> = Delivery::Stored { appended: None, offset: None };
+pub(in crate::server) const ME: InstanceId = InstanceId::from_bytes([1; 16]);
+pub(in crate::server) const CALLER: InstanceId = InstanceId::from_bytes([2; 16]);
+pub(in crate::server) const HERE: PartitionId = PartitionId { service: 0, partition: 0 };
+pub(in crate::server) const NOW: Time = Time::from_micros(1_800_000_000_000_000);
+pub(in crate::server) const BUDGET: Duration = Duration::from_secs(1);
+pub(in crate::server) const STORED: Delivery<'_> =
+    Delivery::Stored { appended: None, offset: None };
 
-type Machine = ServerMachine<u64>;
+pub(in crate::server) type Machine = ServerMachine<u64>;
 
-fn server(services: usize, limit: usize) -> Machine {
+pub(in crate::server) fn server(services: usize, limit: usize) -> Machine {
+    server_of(&[], services, limit)
+}
+
+pub(in crate::server) fn server_of(methods: Methods, services: usize, limit: usize) -> Machine {
     let topology = Topology { call_partitions: 2, reply_partitions: 1 };
-    Machine::new(ME, vec![(topology, &[][..]); services], limit, MAX_PACKET_BYTES)
+    Machine::new(ME, vec![(topology, methods); services], limit, MAX_PACKET_BYTES)
 }
 
 /// A server of one service that owns the partition.
-fn owner(limit: usize) -> Machine {
+pub(in crate::server) fn owner(limit: usize) -> Machine {
     let mut machine = server(1, limit);
-    machine.handle_assigned(&[(HERE, None)], NOW);
+    own(&mut machine, &[HERE]);
     machine
 }
 
-fn request(call: u64) -> Frame<'static> {
+/// The partitions come, and the group takes the claim.
+pub(in crate::server) fn own(machine: &mut Machine, partitions: &[PartitionId]) {
+    let assigned: Vec<_> = partitions.iter().map(|partition| (*partition, None)).collect();
+    machine.handle_assigned(&assigned, NOW);
+    commit(machine);
+}
+
+/// Commits what is to be committed.
+pub(in crate::server) fn commit(machine: &mut Machine) -> Vec<CommitPoint> {
+    let points = machine.poll_commit();
+    let results: Vec<_> = points.iter().map(|point| (point.partition, true)).collect();
+    machine.handle_committed(&results, NOW);
+    points
+}
+
+pub(in crate::server) fn request(call: u64) -> Frame<'static> {
+    request_to("acme.Sum/add", call)
+}
+
+pub(in crate::server) fn request_to(path: &'static str, call: u64) -> Frame<'static> {
     Frame::Request(Request {
         call: CallId(call),
         terms: None,
-        path: "acme.Sum/add",
+        path,
         budget: BUDGET,
         deadline: None,
         fingerprint: 0,
@@ -54,16 +78,16 @@ fn request(call: u64) -> Frame<'static> {
     })
 }
 
-fn on_terms(call: u64, terms: Terms) -> Frame<'static> {
+pub(in crate::server) fn on_terms(call: u64, terms: Terms) -> Frame<'static> {
     let Frame::Request(request) = request(call) else { unreachable!() };
     Frame::Request(Request { terms: Some(Box::new(terms)), ..request })
 }
 
-fn cancel(call: u64) -> Frame<'static> {
+pub(in crate::server) fn cancel(call: u64) -> Frame<'static> {
     Frame::Cancel(Cancel { call: CallId(call) })
 }
 
-fn reply(call: u64) -> Frame<'static> {
+pub(in crate::server) fn reply(call: u64) -> Frame<'static> {
     Frame::Reply(Reply {
         call: CallId(call),
         server_elapsed: Duration::ZERO,
@@ -73,17 +97,22 @@ fn reply(call: u64) -> Frame<'static> {
     })
 }
 
-const OUTCOME: Outcome<'_> = Outcome::Ok { codec: ValueCodec::Json, value: b"3" };
+pub(in crate::server) const OUTCOME: Outcome<'_> =
+    Outcome::Ok { codec: ValueCodec::Json, value: b"3" };
 
 /// A packet of the caller's as a record; its sequence is its offset.
-fn record(partition: PartitionId, offset: i64, frames: &[Frame<'_>]) -> Record {
+pub(in crate::server) fn record(
+    partition: PartitionId,
+    offset: i64,
+    frames: &[Frame<'_>],
+) -> Record {
     let mut out = header(offset);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let (topic, payload) = (Topic::Calls, Bytes::from(out));
     Record { topic, partition, offset, appended: None, payload }
 }
 
-fn header(offset: i64) -> Vec<u8> {
+pub(in crate::server) fn header(offset: i64) -> Vec<u8> {
     let sequence = u64::try_from(offset).unwrap();
     let reply_to = vec![Route::Partition(0)].into();
     let mut out = Vec::new();
@@ -91,19 +120,19 @@ fn header(offset: i64) -> Vec<u8> {
     out
 }
 
-fn run(machine: &mut Machine) -> Option<usize> {
+pub(in crate::server) fn run(machine: &mut Machine) -> Option<usize> {
     machine.poll_dispatch(NOW, |_| 7).map(|dispatch| dispatch.place)
 }
 
-fn finish(machine: &mut Machine, place: usize) {
+pub(in crate::server) fn finish(machine: &mut Machine, place: usize) {
     machine.finish(place, OUTCOME, &Metadata::new(), NOW);
 }
 
 /// What was answered: each call, and the code of its status.
-type Answers = Vec<(CallId, Option<Code>)>;
+pub(in crate::server) type Answers = Vec<(CallId, Option<Code>)>;
 
 /// The packets with replies that are sent now. Packets of announcements alone are delivered.
-fn answers(machine: &mut Machine) -> Vec<(Transmit, Answers)> {
+pub(in crate::server) fn answers(machine: &mut Machine) -> Vec<(Transmit, Answers)> {
     let mut sent = Vec::new();
     while let Some(transmit) = machine.poll_transmit(NOW) {
         let mut inbox = Inbox::new(CALLER);
@@ -128,7 +157,7 @@ fn answers(machine: &mut Machine) -> Vec<(Transmit, Answers)> {
 }
 
 /// Delivers every reply; returns what was answered.
-fn deliver(machine: &mut Machine) -> Answers {
+pub(in crate::server) fn deliver(machine: &mut Machine) -> Answers {
     let mut all = Vec::new();
     loop {
         let sent = answers(machine);
@@ -143,11 +172,11 @@ fn deliver(machine: &mut Machine) -> Answers {
 }
 
 /// The offsets to commit now.
-fn commits(machine: &mut Machine) -> Vec<i64> {
-    machine.poll_commit().into_iter().map(|point| point.offset).collect()
+pub(in crate::server) fn commits(machine: &mut Machine) -> Vec<i64> {
+    commit(machine).into_iter().map(|point| point.offset).collect()
 }
 
-fn drops(machine: &Machine, cause: DropCause) -> u64 {
+pub(in crate::server) fn drops(machine: &Machine, cause: DropCause) -> u64 {
     machine.dropped().count(cause)
 }
 
@@ -174,9 +203,9 @@ fn records_of_a_partition_that_is_not_owned_are_dropped() {
     };
     assert!(dropped(&mut machine, 0), "not assigned yet");
     machine.handle_assigned(&[(HERE, None)], NOW);
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     assert!(dropped(&mut machine, 0), "on its way out");
-    assert_eq!(machine.take_released(&[HERE], NOW), []);
+    assert_eq!(machine.take_released(&[HERE], NOW).len(), 1);
     assert!(dropped(&mut machine, 0), "released");
     machine.handle_assigned(&[(HERE, None)], NOW);
     machine.handle_lost(&[HERE], NOW);
@@ -193,7 +222,7 @@ fn a_call_that_runs_is_not_finished_by_its_own_record_read_again() {
     let place = run(&mut machine).unwrap();
     machine.handle_lost(&[HERE], NOW);
     assert_eq!(machine.unfinished(), 0);
-    machine.handle_assigned(&[(HERE, None)], NOW);
+    own(&mut machine, &[HERE]);
     machine.handle_record(&call, NOW);
     assert_eq!(run(&mut machine), None, "it runs already");
     assert_eq!(drops(&machine, DropCause::Duplicate), 1);
@@ -226,10 +255,11 @@ fn a_release_names_a_point_again_whose_commit_is_under_way() {
     deliver(&mut machine);
     let named = machine.poll_commit();
     assert_eq!(named.len(), 1);
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     assert!(machine.is_released(&[HERE]));
-    assert_eq!(machine.take_released(&[HERE], NOW), named);
-    machine.handle_commit_failed(HERE);
+    let last = machine.take_released(&[HERE], NOW);
+    assert_eq!(last.iter().map(|point| point.offset).collect::<Vec<_>>(), [1]);
+    machine.handle_committed(&[(HERE, false)], NOW);
     assert_eq!(machine.poll_commit(), [], "it is nobody's any more");
 }
 
@@ -251,7 +281,7 @@ fn a_packet_of_cancels_alone_takes_effect() {
 fn equal_numbers_of_two_services_are_two_calls() {
     let mut machine = server(2, 2);
     let there = PartitionId { service: 1, ..HERE };
-    machine.handle_assigned(&[(HERE, None), (there, None)], NOW);
+    own(&mut machine, &[HERE, there]);
     machine.handle_record(&record(HERE, 0, &[request(1)]), NOW);
     let here = run(&mut machine).unwrap();
     machine.handle_record(&record(there, 0, &[request(1)]), NOW);
@@ -269,7 +299,7 @@ fn a_call_is_finished_by_its_replys_delivery_alone() {
     let place = run(&mut machine).unwrap();
     finish(&mut machine, place);
     let (transmit, _) = answers(&mut machine).pop().unwrap();
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     let still = |machine: &mut Machine| {
         !machine.is_released(&[HERE]) && machine.unfinished() == 1 && commits(machine).is_empty()
     };

@@ -1,0 +1,195 @@
+//! Owners that die of a call, one after the other: who begins how often.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::HashMap, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    ids::CallId,
+    server::{
+        commit_map::{FinishedMap, Named},
+        machine::tests::{
+            HERE, Machine, NOW, answers, commit, deliver, finish, record, request, server,
+        },
+    },
+    status::Code,
+    transport::{CommitPoint, Delivery, Record},
+};
+
+#[test]
+fn the_course_of_each_execution() {
+    use Course::{Alone, Careful, Never, Plain};
+    let courses = |allowed| [0, 1, 2, 3, 4].map(|begins| Course::after(begins, allowed));
+    assert_eq!(courses(2), [Plain, Alone, Never, Never, Never]);
+    assert_eq!(courses(3), [Plain, Careful, Alone, Never, Never]);
+    assert_eq!(courses(5), [Plain, Careful, Alone, Alone, Alone]);
+}
+
+#[test]
+fn only_what_a_dead_owner_may_have_begun_is_in_doubt() {
+    assert!(Takeover::new(Head::default(), None).is_none(), "nobody, or in good order");
+    let named = vec![Named { offset: 4, index: 1, begins: 3 }];
+    let before = Head { fence: 1, released: false, twice: 10, named };
+    let mut takeover = Takeover::new(before.clone(), Some(NOW)).unwrap();
+    assert!(takeover.doubts(Some(NOW), 1));
+    assert!(!takeover.doubts(Some(NOW + Duration::from_millis(1)), 1), "appended later");
+    let begins = [(4, 0), (4, 1), (9, 7), (10, 0)].map(|(at, call)| takeover.begins(at, call));
+    assert_eq!(begins, [2, 3, 2, 1]);
+    let mut undated = Takeover::new(before, None).unwrap();
+    assert!(undated.doubts(None, UNDATED) && !undated.doubts(None, 1));
+}
+
+/// A call's number in its log of records, each of so many calls.
+const fn number(calls: u64, offset: i64, index: u32) -> u64 {
+    offset.unsigned_abs() * calls + index as u64
+}
+
+/// A partition's log, what the group has of it, and what was done to its calls.
+struct World {
+    records: Vec<Record>,
+    culprit: u64,
+    committed: Option<(i64, String)>,
+    begun: HashMap<u64, u32>,
+    answers: HashMap<u64, Option<Code>>,
+}
+
+impl World {
+    fn new(records: i64, calls: u64, culprit: u64) -> Self {
+        let of = |offset| {
+            let first = number(calls, offset, 0);
+            let frames: Vec<_> = (first..first + calls).map(request).collect();
+            record(HERE, offset, &frames)
+        };
+        let (begun, answers) = (HashMap::new(), HashMap::new());
+        Self { records: (0..records).map(of).collect(), culprit, committed: None, begun, answers }
+    }
+
+    fn store(&mut self, points: &[CommitPoint]) {
+        if let [point] = points {
+            self.committed = Some((point.offset, point.metadata.clone()));
+        }
+    }
+
+    /// One owner, until it dies or all is done; chance decides the order of things. True if it
+    /// died.
+    fn own(&mut self, attempts: u32, mut chance: impl FnMut(u32) -> bool) -> bool {
+        let mut machine: Machine = server(1, 16).with_attempts(attempts);
+        machine.handle_assigned(&[(HERE, self.committed.clone())], NOW);
+        let next = self.committed.as_ref().map_or(0, |(offset, _)| *offset);
+        let mut unread: Vec<_> = self.records.clone().split_off(next.try_into().unwrap());
+        let mut running = Vec::new();
+        loop {
+            if !unread.is_empty() && chance(3) {
+                machine.handle_record(&unread.remove(0), NOW);
+            }
+            if chance(2) {
+                while let Some(dispatch) = machine.poll_dispatch(NOW, |_| 0) {
+                    let CallId(call) = dispatch.call.origin.id;
+                    *self.begun.entry(call).or_default() += 1;
+                    if call == self.culprit {
+                        return true;
+                    }
+                    running.push(dispatch.place);
+                }
+            }
+            while !running.is_empty() && chance(2) {
+                finish(&mut machine, running.remove(0));
+            }
+            if chance(3) {
+                let answered = deliver(&mut machine);
+                self.answers.extend(answered.into_iter().map(|(CallId(id), code)| (id, code)));
+            }
+            if machine.has_commits() && chance(3) {
+                let points = machine.poll_commit();
+                let made = chance(4);
+                if made {
+                    self.store(&points);
+                }
+                machine.handle_committed(&[(HERE, made)], NOW);
+            }
+            if unread.is_empty() && machine.unfinished() == 0 && !machine.has_commits() {
+                return false;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn the_culprit_begins_as_often_as_is_allowed_and_all_others_are_answered(
+        seed: u64,
+        (records, calls) in (1_i64..12, 1_u64..20),
+        which: u64,
+        attempts in 2_u32..6,
+    ) {
+        let all = records.unsigned_abs() * calls;
+        let mut world = World::new(records, calls, which % all);
+        let mut state = seed;
+        let mut chance = |most: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888);
+            (state >> 33) % u64::from(most) > 0
+        };
+        let died = (0..20).take_while(|_| world.own(attempts, &mut chance)).count();
+        prop_assert_eq!(died, attempts as usize);
+        prop_assert_eq!(world.begun[&world.culprit], attempts);
+        for call in 0..all {
+            let expected = (call == world.culprit).then_some(Code::Aborted);
+            prop_assert_eq!(world.answers.get(&call), Some(&expected), "call {}", call);
+            prop_assert!(world.begun[&call] <= attempts, "call {}", call);
+        }
+        let (offset, text) = world.committed.unwrap();
+        let (head, map) = FinishedMap::read(offset, &text).unwrap();
+        prop_assert_eq!((offset, map), (records, FinishedMap::default()));
+        prop_assert!(head.named.is_empty(), "{:?}", head);
+    }
+}
+
+/// The order of design: begun, begun again behind a commit, named, given up.
+#[test]
+fn three_servers_die_of_a_call() {
+    let calls: Vec<_> = (0..201).map(request).collect();
+    let packet = record(HERE, 0, &calls);
+    let mut committed = None;
+    for life in 1..=3 {
+        let mut machine = server(1, 1024);
+        machine.handle_assigned(&[(HERE, committed.clone())], NOW);
+        let claim = commit(&mut machine);
+        machine.handle_record(&packet, NOW);
+        let points = if life == 1 { claim } else { commit(&mut machine) };
+        let (head, _) = FinishedMap::read(points[0].offset, &points[0].metadata).unwrap();
+        let mut run = std::iter::from_fn(|| machine.poll_dispatch(NOW, |_| 0));
+        let attempts: Vec<_> = run.by_ref().map(|it| it.call.attempt()).collect();
+        let expected = match life {
+            1 => (0, vec![]),
+            2 => (1, vec![]),
+            _ => (1, vec![Named { offset: 0, index: 0, begins: 3 }]),
+        };
+        assert_eq!((head.twice, head.named), expected);
+        let begun = if life == 3 { 1 } else { 201 };
+        assert_eq!(attempts, vec![life; begun], "life {life}");
+        committed = Some((points[0].offset, points[0].metadata.clone()));
+    }
+    let mut machine = server(1, 1024);
+    machine.handle_assigned(&[(HERE, committed)], NOW);
+    commit(&mut machine);
+    machine.handle_record(&packet, NOW);
+    assert_eq!(deliver(&mut machine), [(CallId(0), Some(Code::Aborted))]);
+    // The others go on one by one, each when the one before it is finished.
+    for call in 1..201 {
+        commit(&mut machine);
+        let dispatch = machine.poll_dispatch(NOW, |_| 0).unwrap();
+        assert_eq!((dispatch.call.origin.id, dispatch.call.attempt()), (CallId(call), 3));
+        commit(&mut machine);
+        assert!(machine.poll_dispatch(NOW, |_| 0).is_none(), "alone");
+        finish(&mut machine, dispatch.place);
+        let (transmit, _) = answers(&mut machine).pop().unwrap();
+        let stored = Delivery::Stored { appended: None, offset: None };
+        machine.handle_delivered(transmit.token, &stored, NOW);
+    }
+    assert_eq!((machine.unfinished(), machine.counts().doomed), (0, 1));
+}
