@@ -187,7 +187,7 @@ impl Inbox {
         from: i64,
     ) -> Result<(), SetupError> {
         let reader = self.reader()?;
-        let (low, end) = setup.bounds(reader.consumer.client(), &route.name, route.partition)?;
+        let (low, end) = setup.bounds_by_producer(&route.name, route.partition)?;
         let mut assigned = self.shared.assigned.lock();
         self.begin(&mut assigned, &reader, route, from.clamp(low, end))
     }
@@ -197,7 +197,8 @@ impl Inbox {
         let (shared, Ok(reader)) = (Arc::clone(&self.shared), self.reader()) else { return };
         let known = shared.routes.lock().iter().find(|known| known.is_at(route)).cloned();
         if let Some(known) = known {
-            crate::apart(move || shared.end(&reader, &known));
+            // Without a thread it is still read, which nobody minds but the network.
+            let _ = crate::apart(move || shared.end(&reader, &known));
         }
     }
 

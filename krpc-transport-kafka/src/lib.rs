@@ -67,9 +67,9 @@ fn spawn(
         .map_err(|error| SetupError::Transport(format!("no thread for {name}: {error}")))
 }
 
-/// Does something that takes a moment, on a thread of its own; not at all if there can be none.
-fn apart(work: impl FnOnce() + Send + 'static) {
-    let _ = thread::Builder::new().name("krpc-apart".to_owned()).spawn(work);
+/// Does something that takes a moment, on a thread of its own; false if there can be none.
+fn apart(work: impl FnOnce() + Send + 'static) -> bool {
+    thread::Builder::new().name("krpc-apart".to_owned()).spawn(work).is_ok()
 }
 
 /// Drops something whose drop may block, on a thread of its own.

@@ -71,8 +71,6 @@ struct Shared {
     on_broken: OnBroken,
     reporter: Arc<Reporter>,
     link: RwLock<Link>,
-    /// Held while the exact producer is made.
-    making: Mutex<()>,
     signal: Arc<Signal>,
     closing: AtomicBool,
     ended: Mutex<bool>,
@@ -132,7 +130,6 @@ impl KafkaProducer {
             on_broken,
             reporter,
             link: RwLock::new(link),
-            making: Mutex::default(),
             signal,
             closing: AtomicBool::new(false),
             ended: Mutex::new(false),
@@ -165,7 +162,6 @@ impl KafkaProducer {
     pub(crate) fn send(&self, target: Target, payload: &[u8], token: u64) -> Result<(), Rejected> {
         let shared = &self.shared;
         if target.exact {
-            // Before the lock is taken, so that others send meanwhile.
             shared.make_exact()?;
         }
         let link = shared.link.read();
@@ -184,7 +180,7 @@ impl KafkaProducer {
         native.send(name, partition, payload, token, &shared.outlet.budget)
     }
 
-    /// Makes the producer of exact targets, unless it is there; see
+    /// Has the producer of exact targets made, unless it is there; see
     /// [`krpc_core::transport::Producer::prepare_exact`].
     pub(crate) fn prepare_exact(&self) {
         // Whoever sends is told why it cannot be made.

@@ -14,7 +14,6 @@ use krpc_core::{
     transport::{Topic, Topology},
 };
 use parking_lot::Mutex;
-use rdkafka::producer::Producer as _;
 
 use crate::{
     config::Settings,
@@ -177,9 +176,7 @@ impl Side {
     ) -> Result<(i64, i64), Status> {
         let route = self.route(service, topic, partition)?;
         let asked = blocking(move |cancel| {
-            // Not the consumer's: there may be none.
-            let native = self.producer.native().ok_or(SetupError::Closed)?;
-            self.setup(cancel).bounds(native.client(), &route.name, route.partition)
+            self.setup(cancel).bounds_by_producer(&route.name, route.partition)
         })
         .await;
         asked.and_then(|asked| asked).map_err(|error| error.to_status())

@@ -10,13 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use krpc_core::{status::Status, transport::Rejected};
+use krpc_core::{
+    status::{Code, Status},
+    transport::Rejected,
+};
+use rdkafka::producer::Producer as _;
 
 use super::{Link, Native, Natives, PATIENCE, Shared, closed};
 use crate::events::{Reporter, send_status};
 
 /// A producer that failed for good before it was this old is not built anew at once.
 const YOUNG: Duration = Duration::from_secs(1);
+
+/// How long a new producer may take to be connected before records are sent in any case.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether exact records are overdue.
 const LOOK: Duration = Duration::from_millis(250);
@@ -25,8 +32,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const LAST_CALL: Duration = Duration::from_millis(250);
 
 impl Shared {
-    /// Makes the producer of exact targets, unless it is there.
-    pub(super) fn make_exact(&self) -> Result<(), Rejected> {
+    /// Has the producer of exact targets made, unless it is there. It is taken for full until it
+    /// is of use.
+    pub(super) fn make_exact(self: &Arc<Self>) -> Result<(), Rejected> {
         let known = |link: &Link| match (&link.natives, &link.refused) {
             (None, _) => Some(Err(Rejected::Failed(closed()))),
             _ if link.pausing => Some(Err(Rejected::Full)),
@@ -39,24 +47,42 @@ impl Shared {
         if let Some(known) = known(&self.link.read()) {
             return known;
         }
-        let _making = self.making.lock();
-        if let Some(known) = known(&self.link.read()) {
-            return known;
+        {
+            let mut link = self.link.write();
+            if let Some(known) = known(&link) {
+                return known;
+            }
+            link.pausing = true;
         }
+        let shared = Arc::clone(self);
+        if !crate::apart(move || shared.connect_exact()) {
+            self.link.write().pausing = false;
+            let message = "there is no thread to make the exact producer";
+            return Err(Rejected::Failed(Status::new(Code::ResourceExhausted, message)));
+        }
+        Err(Rejected::Full)
+    }
+
+    /// Makes it and waits until it has a connection, over which librdkafka asks for the producer
+    /// id. A record that is sent before makes it ask in vain, and ask again after 500 ms.
+    fn connect_exact(&self) {
         let Self { settings, outlet, signal, .. } = self;
         let reporter = Arc::new(Reporter::new("exact producer"));
-        let fresh = Native::connect(settings, &settings.exact(), outlet, &reporter, signal, true);
-        let fresh = fresh.map_err(|error| Rejected::Failed(error.to_status()))?;
-        match &mut self.link.write().natives {
-            Some(natives) => natives.exact = Some(fresh),
-            None => {
-                crate::aside(fresh);
-                return Err(Rejected::Failed(closed()));
-            }
+        let made = Native::connect(settings, &settings.exact(), outlet, &reporter, signal, true);
+        if let Ok(fresh) = &made {
+            // Without an answer it is of use as well, but late.
+            fresh.producer.client().fetch_cluster_id(WARM_UP);
         }
+        let mut link = self.link.write();
+        link.pausing = false;
+        match (made, &mut link.natives) {
+            (Ok(fresh), Some(natives)) => natives.exact = Some(fresh),
+            (Ok(fresh), None) => crate::aside(fresh),
+            (Err(error), _) => link.refused = Some((Instant::now() + YOUNG, error.to_status())),
+        }
+        drop(link);
         // The thread is to know of it before it sleeps again.
         signal.raise();
-        Ok(())
     }
 
     /// Takes the exact producer away if it met a fatal error, or if a record is overdue. The next

@@ -8,6 +8,7 @@ use rdkafka::{
     ClientContext,
     client::Client,
     error::{KafkaError, KafkaResult},
+    producer::Producer as _,
     types::RDKafkaErrorCode,
 };
 
@@ -59,6 +60,17 @@ impl Setup<'_> {
             }
             error => error,
         })
+    }
+
+    /// The same, asked by the producer: to a consumer that reads already, the answer comes behind
+    /// that of its waiting fetch, up to 100 ms later.
+    pub(crate) fn bounds_by_producer(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(i64, i64), SetupError> {
+        let native = self.producer.native().ok_or(SetupError::Closed)?;
+        self.bounds(native.client(), topic, partition)
     }
 
     /// Asks the brokers something, again and again while there is time.

@@ -12,12 +12,16 @@ use krpc_core::{
 use krpc_testkit::Kafka;
 use krpc_transport_kafka::KafkaEndpoint;
 
-use crate::support::{Answerer, Caller, Seen, answerer, caller, config, endpoint, service};
+use crate::support::{self, Answerer, Caller, Seen, answerer, caller, config, endpoint, service};
 
 const EXACT: Target = Target { service: 0, topic: Topic::Calls, partition: 0, exact: true };
 
-fn send(client: &Caller, token: u64) {
-    client.transport.send(EXACT, format!("{token:05}").as_bytes(), token).unwrap();
+/// Sends these, as soon as they are taken.
+async fn send(client: &Caller, tokens: std::ops::Range<u64>) {
+    for token in tokens {
+        let text = format!("{token:05}");
+        support::send(&*client.transport, EXACT, text.as_bytes(), token).await;
+    }
 }
 
 /// Fails unless the server was handed each of them once, in order.
@@ -45,7 +49,7 @@ async fn a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order() {
     let client = caller(&endpoint, &service).await;
     client.transport.prepare_exact();
     for token in 0..RECORDS {
-        send(&client, token);
+        send(&client, token..token + 1).await;
         match token {
             300 => kafka.pause(0).unwrap(),
             // Later than the requests time out.
@@ -87,12 +91,12 @@ async fn properties_for_all_producers_do_not_break_it() {
     let endpoint = endpoint(TransportConfig { call_partitions: 4, ..loose });
     let server = answerer(&endpoint, &service).await;
     let client = caller(&endpoint, &service).await;
-    (0..100).for_each(|token| send(&client, token));
+    send(&client, 0..100).await;
     are_in_order(&server, 100).await;
     server.transport.leave().await.unwrap();
     server.transport.close().await;
     // What is queued leaves before the end.
-    (100..200).for_each(|token| send(&client, token));
+    send(&client, 100..200).await;
     client.transport.close().await;
     assert_eq!(client.driver.seen.lock().stored.len(), 200);
     match client.transport.send(EXACT, b"late", 200) {
@@ -114,26 +118,19 @@ async fn a_record_that_is_overdue_takes_the_others_with_it() {
     let service = service("overdue");
     let server = answerer(&endpoint, &service).await;
     let client = caller(&endpoint, &service).await;
-    (0..10).for_each(|token| send(&client, token));
+    send(&client, 0..10).await;
     client.driver.until("the first", |seen| seen.stored.len() == 10).await;
     kafka.pause(0).unwrap();
     let begin = Instant::now();
     for (token, after) in [(10, 0), (11, 700), (12, 1_800)] {
         tokio::time::sleep_until((begin + Duration::from_millis(after)).into()).await;
-        send(&client, token);
+        send(&client, token..token + 1).await;
     }
     client.driver.until("all three are given up", |seen| seen.failed.len() == 3).await;
     let waited = begin.elapsed();
     kafka.resume(0).unwrap();
     assert!((3.0..4.7).contains(&waited.as_secs_f64()), "{waited:?}");
-    for token in 13..20 {
-        // Not taken for a moment, while the last ones are given up.
-        while let Err(rejected) = client.transport.send(EXACT, &[b'1', token], token.into()) {
-            assert_eq!(rejected, Rejected::Full);
-            assert!(begin.elapsed() < crate::support::PATIENCE);
-            tokio::task::yield_now().await;
-        }
-    }
+    send(&client, 13..20).await;
     client.driver.until("the others", |seen| seen.stored.len() == 17).await;
     let last = client.driver.seen.lock().offsets[&19];
     server.driver.until("the last", |seen| seen.records.iter().any(|it| it.offset == last)).await;

@@ -13,7 +13,7 @@ use krpc_testkit::Kafka;
 use krpc_transport_kafka::KafkaEndpoint;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
-use crate::support::{Driver, admin, answerer, caller, config, endpoint, service};
+use crate::support::{self, Driver, admin, answerer, caller, config, endpoint, service};
 
 #[tokio::test]
 async fn without_a_broker_opening_fails_in_time_with_the_cause() {
@@ -201,7 +201,7 @@ async fn take_over(exact: bool) {
     let service = service("fatal");
     let calls = config.topic(&service, Topic::Calls);
     let client = caller(&endpoint(config), &service).await;
-    client.transport.send(target, b"good", 0).unwrap();
+    support::send(&*client.transport, target, b"good", 0).await;
     client.driver.until("stored", |seen| seen.stored.len() == 1).await;
     let smaller =
         AlterConfig::new(ResourceSpecifier::Topic(&calls)).set("max.message.bytes", "100000");

@@ -14,7 +14,7 @@ use krpc_testkit::Kafka;
 use krpc_transport_kafka::{KafkaEndpoint, embedded};
 use rdkafka::admin::AdminOptions;
 
-use crate::support::{Driver, admin, answerer, caller, config, endpoint, service};
+use crate::support::{self, Driver, admin, answerer, caller, config, endpoint, service};
 
 const RESULTS: Target = Target { service: 0, topic: Topic::Results, partition: 2, exact: false };
 const CANCELS: Target = Target { service: 0, topic: Topic::Cancels, partition: 0, exact: false };
@@ -33,7 +33,7 @@ async fn send(
     tokens: std::ops::Range<u64>,
 ) {
     for token in tokens.clone() {
-        producer.send(target, format!("{token:05}").as_bytes(), token).unwrap();
+        support::send(producer, target, format!("{token:05}").as_bytes(), token).await;
     }
     let all = |seen: &crate::support::Seen| tokens.clone().all(|it| seen.stored.contains_key(&it));
     driver.until("stored", all).await;

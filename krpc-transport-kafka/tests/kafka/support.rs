@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use krpc_core::{
@@ -14,8 +14,9 @@ use krpc_core::{
     status::Status,
     time::Time,
     transport::{
-        BoxFuture, ClientEvents, ClientTransport, CommitPoint, Delivery, Endpoint, ProducerEvents,
-        Record, ServerEvents, ServerTransport, Target, Topic, Topology, TransportConfig,
+        BoxFuture, ClientEvents, ClientTransport, CommitPoint, Delivery, Endpoint, Producer,
+        ProducerEvents, Record, Rejected, ServerEvents, ServerTransport, Target, Topic, Topology,
+        TransportConfig,
     },
 };
 use krpc_testkit::Kafka;
@@ -207,6 +208,20 @@ impl ServerEvents for Driver {
 
     fn broken(&self, status: Status) {
         self.note(|seen| seen.broken.push(status));
+    }
+}
+
+/// Sends a record, again while it is not taken.
+pub(crate) async fn send(
+    producer: &(impl Producer + ?Sized),
+    target: Target,
+    payload: &[u8],
+    token: u64,
+) {
+    let begin = Instant::now();
+    while let Err(rejected) = producer.send(target, payload, token) {
+        assert!(rejected == Rejected::Full && begin.elapsed() < PATIENCE, "{rejected:?}");
+        tokio::task::yield_now().await;
     }
 }
 
