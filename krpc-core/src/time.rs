@@ -131,6 +131,13 @@ impl BrokerClock {
         self.distance().map(|distance| local.shifted(distance))
     }
 
+    /// A local moment as people are to read it: on the broker's clock, if that is known and tells
+    /// the time (librdkafka's mock cluster stamps every record just after 1970).
+    pub fn stamp(&self, local: Time) -> Time {
+        const NO_TIME: Time = Time(1_000_000_000_000_000);
+        self.to_broker(local).filter(|at| *at >= NO_TIME).unwrap_or(local)
+    }
+
     /// How far off [`distance`](Self::distance) may be, either way, at the local time `now`: half
     /// the quickest report's time at best, and more the longer ago it was.
     pub fn uncertainty(&self, now: Time) -> Option<Duration> {

@@ -273,7 +273,7 @@ impl DeadLetters {
         let wait = self.service.options().timeout;
         let marked = self.stored(|machine, waiter, now| {
             let LetterId { partition, offset, index } = id;
-            let mark = DeadMark { offset, index, fate, at: machine.broker_time(now) };
+            let mark = DeadMark { offset, index, fate, at: machine.clock.stamp(now) };
             machine.post((Topic::Dead, partition), |out| mark.encode(out), wait, waiter, now)
         });
         Ok(marked.await?)

@@ -174,7 +174,7 @@ impl<K: Clone> ServerMachine<K> {
             origin,
             attempts,
             status,
-            at: self.clock.to_broker(now).unwrap_or(now),
+            at: self.clock.stamp(now),
             // A copy: a slice would keep the whole record in memory.
             frame: call.frame.as_deref().map(Bytes::copy_from_slice).unwrap_or_default(),
             since: now,
