@@ -36,7 +36,6 @@ use crate::{
     wire::{
         coding::WireError,
         frame::{DeadMark, Fate, MovedFrom, Request, Terms},
-        packet::Routes,
     },
 };
 
@@ -249,7 +248,7 @@ impl DeadLetters {
         let origin = MovedFrom { caller: letter.caller, call: letter.call };
         let terms = Terms {
             // Who waited for a reply has had it.
-            answer: Some(terms.answer.unwrap_or_else(Routes::new)),
+            answer: Some(terms.answer.unwrap_or_default()),
             origin: Some(terms.origin.unwrap_or(origin)),
             due: None,
             attempt: None,
