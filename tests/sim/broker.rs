@@ -69,7 +69,9 @@ impl Broker {
     /// Empty topics.
     pub(crate) fn new(skew: i64, stamps: bool, calls: u32, replies: u32) -> Self {
         let logs = |count: u32| (0..count).map(|_| Vec::new()).collect();
-        let logs = [(Topic::Calls, logs(calls)), (Topic::Replies, logs(replies))].into();
+        let logs =
+            [(Topic::Calls, logs(calls)), (Topic::Replies, logs(replies)), (Topic::Dead, logs(1))];
+        let logs = logs.into();
         Self { skew, stamps, logs }
     }
 
@@ -78,7 +80,7 @@ impl Broker {
         let appended = self.stamp(now);
         let partition = PartitionId { service: 0, partition: target.partition };
         let Target { topic, .. } = target;
-        let logs = self.logs.get_mut(&topic).expect("only these two are written to");
+        let logs = self.logs.get_mut(&topic).expect("only these are written to");
         let log = &mut logs[target.partition as usize];
         let offset = log.len() as i64;
         let record =

@@ -166,6 +166,9 @@ impl Server {
     pub(crate) fn with(&mut self, cx: &mut Ctx, event: impl FnOnce(&mut Up, &mut Ctx)) {
         let Some(up) = &mut self.up else { return };
         event(up, cx);
+        while let Some((service, topic)) = up.machine.poll_open() {
+            up.machine.handle_opened(service, topic, Ok(1), up.port.now(cx));
+        }
         up.port.flush(&mut up.machine, cx);
         while let Some(key) = up.machine.poll_cancel() {
             if let Some(running) = up.running.get_mut(&key) {
@@ -382,6 +385,9 @@ impl Up {
             ("server: cancelled", counts.cancelled),
             ("server: skipped as finished", counts.skipped),
             ("server: reply given up", counts.undeliverable),
+            ("server: doomed", counts.doomed),
+            ("server: buried", counts.buried),
+            ("server: letter given up", counts.unburied),
         ] {
             cx.check.tally.add(what, times);
         }
