@@ -12,6 +12,7 @@ mod delivery;
 mod garbage;
 mod keys;
 mod one_way;
+mod poison;
 #[cfg(feature = "redis")]
 mod redis;
 mod shutdown;
