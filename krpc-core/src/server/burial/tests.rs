@@ -54,11 +54,18 @@ const METHODS: &[&MethodDescriptor] = &[&MethodDescriptor {
 
 type Machine = ServerMachine<()>;
 
+/// The partition comes, and the group takes the claim.
+fn own(machine: &mut Machine) {
+    machine.handle_assigned(&[(HERE, None)], NOW);
+    machine.poll_commit();
+    machine.handle_committed(&[(HERE, true)], NOW);
+}
+
 /// A server that owns the partition, and the first of its calls, which is not executed.
 fn condemned(reply_to: &[Route], budget: Duration, max_packet: usize) -> (Machine, Call) {
     let topology = Topology { call_partitions: 4, reply_partitions: 1 };
     let mut machine = Machine::new(ME, vec![(topology, METHODS)], 4, max_packet);
-    machine.handle_assigned(&[(HERE, None)], NOW);
+    own(&mut machine);
     machine.handle_record(&record(reply_to, budget), NOW);
     while let Some(news) = machine.poll_transmit(NOW) {
         machine.handle_delivered(news.token, &STORED, NOW);
@@ -193,7 +200,7 @@ fn a_letter_under_way_finishes_nothing_of_the_next_owner() {
     machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
     let letter = sent(&mut machine, NOW).unwrap();
     machine.handle_lost(&[HERE], NOW);
-    machine.handle_assigned(&[(HERE, None)], NOW);
+    own(&mut machine);
     machine.handle_record(&record(ANSWERED, BUDGET), NOW);
     machine.handle_delivered(letter.token, &STORED, NOW);
     assert_eq!(machine.unfinished(), 1, "it is to be condemned once more");

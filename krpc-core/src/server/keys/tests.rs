@@ -13,7 +13,7 @@ use crate::{
     ids::{CallId, InstanceId},
     metadata::Metadata,
     policy::Policy,
-    server::service::MethodDescriptor,
+    server::{incoming::Method, service::MethodDescriptor},
     time::Time,
 };
 
@@ -59,6 +59,8 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         terms: None,
         frame: None,
         failed: 0,
+        fence: 1,
+        begins: 0,
     }
 }
 

@@ -155,9 +155,9 @@ fn a_release_leaves_what_waits_and_cuts_off_what_runs_on() {
     machine.handle_record(&unkeyed, NOW);
     let (place, _) = next(&mut machine).unwrap();
     let other = only(&mut machine, 9);
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     assert!(!machine.is_released(&[HERE]));
-    assert!(machine.cut_off(&[HERE]) && !machine.is_cut_off(&[HERE]));
+    assert!(machine.cut_off(&[HERE], NOW) && !machine.is_cut_off(&[HERE]));
     assert_eq!((machine.poll_cancel(), machine.poll_cancel()), (Some(1), None), "not the other");
     let status = Status::new(Code::Cancelled, "cut off");
     machine.finish(place, Outcome::Status(status), &Metadata::new(), NOW);

@@ -204,7 +204,7 @@ fn a_release_waits_out_no_pause() {
     let (first, ..) = next(&mut machine, NOW).unwrap();
     let (second, ..) = next(&mut machine, NOW).unwrap();
     fail(&mut machine, first, NOW);
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     assert!(!machine.is_released(&[HERE]), "one runs");
     fail(&mut machine, second, NOW);
     assert!(machine.is_released(&[HERE]));
