@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use krpc_core::{
@@ -44,6 +45,9 @@ use crate::{
 };
 
 mod task;
+
+/// How long going on elsewhere in a partition may take.
+const SEEK: Duration = Duration::from_secs(1);
 
 /// Reads partitions in a task of its own.
 pub(crate) struct Inbox {
@@ -187,7 +191,12 @@ impl Inbox {
         from: i64,
     ) -> Result<(), SetupError> {
         let reader = self.reader()?;
-        let (low, end) = setup.bounds_by_producer(&route.name, route.partition)?;
+        let known = self.shared.assigned.lock().iter().any(|(name, _)| *name == route.name);
+        let (low, end) = match known {
+            true => setup.bounds_by_producer(&route.name, route.partition)?,
+            // The consumer would look for the leader of its first partition most of a second.
+            false => setup.bounds(reader.consumer.client(), &route.name, route.partition)?,
+        };
         let mut assigned = self.shared.assigned.lock();
         self.begin(&mut assigned, &reader, route, from.clamp(low, end))
     }
@@ -217,16 +226,22 @@ impl Inbox {
         let failed = |error: KafkaError| {
             SetupError::Transport(format!("{} cannot be assigned: {error}", route.name))
         };
-        let known = shared.routes.lock().iter().find(|known| known.is_at(route)).cloned();
-        if let Some(known) = known {
-            // Were it still assigned after a failure, the assignment below would say so.
-            let _ = reader.unassign(&known);
-            assigned.remove(&known.place());
-            shared.forget(&known);
-        }
         route.next.store(offset, Ordering::Relaxed);
-        // Known before its first record can come.
+        let known = shared.routes.lock().iter().find(|known| known.is_at(route)).cloned();
+        // Known before its first record can come; and the old one not after it.
+        if let Some(known) = &known {
+            shared.forget(known);
+        }
         Arc::make_mut(&mut *shared.routes.lock()).push(route.clone());
+        // Not assigned anew, which for a moment takes away where its records are to come.
+        if known.is_some() && reader.seek(route, offset).is_ok() {
+            return Ok(());
+        }
+        if let Some(known) = &known {
+            // Were it still assigned after a failure, the assignment below would say so.
+            let _ = reader.unassign(known);
+            assigned.remove(&known.place());
+        }
         match reader.assign(route, offset) {
             Ok(()) => {
                 assigned.insert(route.place());
@@ -294,6 +309,12 @@ impl Reader {
             return Err(KafkaError::Subscription("its queue cannot be forwarded".to_owned()));
         }
         self.consumer.incremental_assign(&route.list(Offset::Offset(offset))?)
+    }
+
+    /// Goes on elsewhere in a partition that is assigned.
+    fn seek(&self, route: &Route, offset: i64) -> KafkaResult<()> {
+        let sought = self.consumer.seek_partitions(route.list(Offset::Offset(offset))?, SEEK)?;
+        sought.elements().iter().try_for_each(|element| element.error())
     }
 
     fn unassign(&self, route: &Route) -> KafkaResult<()> {
