@@ -85,7 +85,7 @@ impl Reporter {
     pub(crate) fn stray(&self, message: &BorrowedMessage<'_>) {
         let (topic, partition) = (message.topic(), message.partition());
         let offset = message.offset();
-        self.warn("STRAY", &format!("{topic} [{partition}] at {offset} came astray, unread"));
+        self.warn("STRAY", &format!("{topic} [{partition}] at {offset} came astray"));
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use krpc_core::status::{Code, Status};
-use rdkafka::{consumer::Consumer as _, error::KafkaResult, types::RDKafkaErrorCode};
+use rdkafka::{Message as _, consumer::Consumer as _, error::KafkaResult, types::RDKafkaErrorCode};
 use tokio::{
     task::{spawn_blocking, yield_now},
     time::{MissedTickBehavior, interval},
@@ -36,13 +36,22 @@ pub(super) struct Task {
     reports: Reports,
     /// What must be read from elsewhere.
     lost: Vec<Route>,
+    /// What must be read again from where it was.
+    astray: Vec<Route>,
     broken: bool,
 }
 
 impl Task {
     /// A reader that passes on what comes to these queues.
     pub(super) fn new(shared: Arc<Shared>, reader: Reader, own: Queue, reports: Reports) -> Self {
-        Self { shared, read: Some((reader, own)), reports, lost: Vec::new(), broken: false }
+        Self {
+            shared,
+            read: Some((reader, own)),
+            reports,
+            lost: Vec::new(),
+            astray: Vec::new(),
+            broken: false,
+        }
     }
 
     /// Passes on records until the side is closed.
@@ -62,9 +71,13 @@ impl Task {
             }
             tokio::select! {
                 biased;
-                () = listener.raised() => self.serve(false),
+                () = listener.raised() => {
+                    self.serve(false);
+                    self.go_back().await;
+                }
                 _ = tick.tick() => {
                     self.serve(true);
+                    self.go_back().await;
                     self.restart().await;
                 }
             }
@@ -75,8 +88,8 @@ impl Task {
     fn pass_on(&mut self) -> bool {
         let Self { shared, read: Some((reader, _)), lost, .. } = self else { return false };
         let routes = Arc::clone(&shared.routes.lock());
-        let taken =
-            reader.records.take(RECORDS, |taken| match (find(&routes, &taken), taken.error) {
+        let taken = reader.records.take(RECORDS, |taken| {
+            match (find(&routes, taken.topic, taken.partition), taken.error) {
                 (Some(route), None) => {
                     route.next.store(taken.offset + 1, Ordering::Relaxed);
                     if let Some(record) = crate::record(route.service, route.topic, &taken) {
@@ -85,7 +98,8 @@ impl Task {
                 }
                 (Some(route), Some(RDKafkaErrorCode::AutoOffsetReset)) => lost.push(route.clone()),
                 (_, error) => shared.unexpected(&reader.consumer, &taken, error),
-            });
+            }
+        });
         if taken > 0 {
             // The calls of these replies were delivered: their reports need not wake anybody.
             self.reports.serve();
@@ -108,6 +122,25 @@ impl Task {
         }
     }
 
+    /// Reads again what came to the consumer's own queue: an assignment takes the forwarding away
+    /// for a moment. One that cannot be is tried again.
+    async fn go_back(&mut self) {
+        for route in std::mem::take(&mut self.astray) {
+            let Some((reader, _)) = &self.read else { return };
+            let (shared, reader) = (Arc::clone(&self.shared), reader.clone());
+            let tried = spawn_blocking(move || {
+                let _assigned = shared.assigned.lock();
+                let next = route.next.load(Ordering::Relaxed);
+                let done = !shared.reads(&route)
+                    || (reader.receive(&route) && reader.seek(&route, next).is_ok());
+                (done, route)
+            });
+            if let Ok((false, route)) = tried.await {
+                self.astray.push(route);
+            }
+        }
+    }
+
     /// Serves what the consumer has to say, and now and then looks whether all is as it should be.
     fn serve(&mut self, tick: bool) {
         let Some((reader, own)) = &self.read else { return };
@@ -120,7 +153,10 @@ impl Task {
                 reader.consumer.context().0.warn("FORWARD", &message);
             }
         }
-        if (tick || own.len() > 0) && self.shared.serve(reader, own) && !self.broken {
+        if (tick || own.len() > 0)
+            && self.shared.serve(reader, own, &mut self.astray)
+            && !self.broken
+        {
             self.broken = true;
             let message = "the reply consumer met a fatal error";
             self.shared.hearer.broken(Status::new(Code::Unavailable, message));
@@ -144,11 +180,18 @@ impl Drop for Task {
 
 impl Shared {
     /// Serves errors, logs and statistics; one event for each call. True if the consumer failed.
-    fn serve(&self, reader: &Reader, own: &Queue) -> bool {
+    fn serve(&self, reader: &Reader, own: &Queue, astray: &mut Vec<Route>) -> bool {
         let mut failed = false;
         loop {
             match reader.consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) => reader.consumer.context().0.stray(&message),
+                Some(Ok(message)) => {
+                    reader.consumer.context().0.stray(&message);
+                    let routes = self.routes.lock();
+                    let (topic, partition) = (message.topic().as_bytes(), message.partition());
+                    let route = find(&routes, topic, partition);
+                    let known = route.filter(|route| astray.iter().all(|known| !known.is(route)));
+                    astray.extend(known.cloned());
+                }
                 Some(Err(_)) => failed = true,
                 None => (),
             }
@@ -218,8 +261,6 @@ impl Shared {
     }
 }
 
-fn find<'a>(routes: &'a [Route], taken: &Taken<'_>) -> Option<&'a Route> {
-    routes
-        .iter()
-        .find(|route| route.partition == taken.partition && route.name.as_bytes() == taken.topic)
+fn find<'a>(routes: &'a [Route], topic: &[u8], partition: i32) -> Option<&'a Route> {
+    routes.iter().find(|route| route.partition == partition && route.name.as_bytes() == topic)
 }

@@ -207,3 +207,26 @@ async fn the_embedded_broker_can_all_of_it() {
     server.transport.close().await;
     client.transport.close().await;
 }
+
+/// An assignment that comes soon after the last one ended reads the same records again.
+#[tokio::test]
+async fn who_follows_anew_at_once_misses_nothing() {
+    let (endpoint, service) = (endpoint(config()), service("anew"));
+    let client = caller(&endpoint, &service).await;
+    client.transport.open_topic(0, Topic::Results).await.unwrap();
+    let Target { topic, partition, .. } = RESULTS;
+    for round in 0..20 {
+        client.transport.unfollow(0, topic, partition);
+        send(&*client.transport, &client.driver, RESULTS, round..round + 1).await;
+        client.driver.seen.lock().records.clear();
+        client.transport.follow(0, topic, partition, 0).await.unwrap();
+        let end = i64::try_from(round).unwrap();
+        let last = |seen: &support::Seen| seen.records.last().is_some_and(|it| it.offset == end);
+        client.driver.until("the last one", last).await;
+        let seen = offsets(&client.driver, topic);
+        // What came of the last time is in front.
+        let begin = seen.iter().rposition(|offset| *offset == 0).unwrap_or(seen.len());
+        assert_eq!(seen[begin..], (0..=end).collect::<Vec<_>>());
+    }
+    client.transport.close().await;
+}
