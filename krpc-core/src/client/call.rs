@@ -34,7 +34,7 @@ use crate::{
         builtin::{INFO, PING, ServiceInfo},
         service::{MethodDescriptor, ServiceDescriptor},
     },
-    status::Status,
+    status::{Code, Status},
     transport::BoxFuture,
 };
 
@@ -124,12 +124,11 @@ impl Client {
         let codec = ValueCodec::MessagePack;
         let mut value = Vec::with_capacity(ARGUMENTS);
         let encoded = codec.encode(args, &mut value);
-        let mut request = Request::new(self.clone(), path, method, (codec, value));
-        if let Err(error) = encoded {
-            let path = &request.path;
-            request.refuse(format!("the arguments of {path} cannot be encoded: {error}"));
-        }
-        let state = State::Built(request);
+        let fault = encoded.err().map(|error| {
+            let message = format!("the arguments of {path} cannot be encoded: {error}");
+            Box::new(Status::new(Code::InvalidArgument, message))
+        });
+        let state = State::Built(Request::new(self.clone(), path, method, (codec, value), fault));
         Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
     }
 }

@@ -47,13 +47,18 @@ pub(super) struct Repeats {
 }
 
 impl Request {
+    #[inline]
     pub(super) fn new(
         client: Client,
         path: Cow<'static, str>,
         method: Option<&'static MethodDescriptor>,
         (codec, value): (ValueCodec, Vec<u8>),
+        fault: Option<Box<Status>>,
     ) -> Self {
-        let mut request = Self {
+        let queued = method.is_some_and(|method| method.policy.one_way);
+        // No route: no answer is wanted.
+        let no_answer = || Terms { answer: Some(Routes::new()), ..Terms::default() };
+        Self {
             client,
             path,
             method,
@@ -62,20 +67,15 @@ impl Request {
             metadata: Metadata::new(),
             codec,
             value,
-            fault: None,
-            queued: false,
-            terms: None,
+            fault,
+            queued,
+            terms: queued.then(|| Box::new(no_answer())),
             repeats: None,
-        };
-        if request.promises().one_way {
-            // No route: no answer is wanted.
-            request.queue(Routes::new());
         }
-        request
     }
 
     /// What the method's options promise.
-    pub(super) fn promises(&self) -> &'static Policy {
+    fn promises(&self) -> &'static Policy {
         self.method.map_or(&Policy::PLAIN, |method| method.policy)
     }
 
@@ -126,9 +126,15 @@ impl Request {
     }
 
     /// What keeps it from being sent, whatever the state of things.
+    #[inline]
     pub(super) fn mistake(&mut self) -> Option<Status> {
-        let asks = self.terms.is_some() || self.repeats.is_some();
-        if asks && let Some(message) = self.repeats_mistake().or_else(|| self.keys_mistake()) {
+        let plain = self.terms.is_none() && self.repeats.is_none() && self.fault.is_none();
+        if plain { None } else { self.find_mistake() }
+    }
+
+    #[cold]
+    fn find_mistake(&mut self) -> Option<Status> {
+        if let Some(message) = self.repeats_mistake().or_else(|| self.keys_mistake()) {
             self.refuse(message);
         }
         self.fault.take().map(|status| *status)
@@ -189,33 +195,37 @@ impl Request {
         self.repeats.as_ref().and_then(|repeats| repeats.hedge)
     }
 
-    pub(super) fn refuse(&mut self, message: String) {
+    fn refuse(&mut self, message: String) {
         self.fault.get_or_insert_with(|| Box::new(Status::new(Code::InvalidArgument, message)));
-    }
-
-    /// How long its caller waits, and how much longer than that it lives. The timeout of the method
-    /// of a queued call bounds an execution, which is its server's business.
-    fn times(&self) -> (Duration, Duration) {
-        let options = self.client.service().options();
-        let set = self.timeout.map(|timeout| timeout.min(MAX_TIMEOUT));
-        if self.queued {
-            let life = set.unwrap_or(options.queue_timeout);
-            let wait = life.min(options.timeout);
-            return (wait, life - wait);
-        }
-        let usual = || self.method.and_then(|method| method.timeout).unwrap_or(options.timeout);
-        (set.unwrap_or_else(usual).min(MAX_TIMEOUT), Duration::ZERO)
     }
 
     /// Until when its caller waits. As it was fixed when the call was first polled, for opening the
     /// service counts; else from now on.
+    #[inline]
     pub(super) fn deadline(&self, now: Time) -> Time {
-        self.deadline.unwrap_or_else(|| now + self.times().0)
+        self.deadline.unwrap_or_else(|| now + self.wait())
     }
 
-    /// When it is too late to execute it.
+    /// When it is too late to execute it, if it is queued: as much later as it lives longer.
     pub(super) fn expires(&self, now: Time) -> Time {
-        self.deadline(now) + self.times().1
+        self.deadline(now) + (self.life() - self.wait())
+    }
+
+    #[inline]
+    fn wait(&self) -> Duration {
+        let options = self.client.service().options();
+        if self.queued {
+            return self.life().min(options.timeout);
+        }
+        let usual = self.timeout.or_else(|| self.method.and_then(|method| method.timeout));
+        usual.unwrap_or(options.timeout).min(MAX_TIMEOUT)
+    }
+
+    /// How long a queued call lives. Its method's timeout bounds an execution, which is its
+    /// server's business.
+    fn life(&self) -> Duration {
+        let queue_timeout = self.client.service().options().queue_timeout;
+        self.timeout.unwrap_or(queue_timeout).min(MAX_TIMEOUT)
     }
 }
 
