@@ -156,8 +156,8 @@ struct NoArgs {}
 ///
 /// A call of a `#[rpc(one_way)]` method is done when the broker has it: no server need be there,
 /// and dropping the future after the first poll does not call it back. It lives as long as
-/// [`Call::timeout`] says, or for the queue timeout (`KRPC_QUEUE_TIMEOUT`, 7 days); its caller waits
-/// for the broker no longer than for an answer.
+/// [`Call::timeout`] says, or for the queue timeout (`KRPC_QUEUE_TIMEOUT`, 7 days); its caller
+/// waits for the broker no longer than for an answer.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T, E = Infallible> {
     reply: ReplyFuture<T, E>,
