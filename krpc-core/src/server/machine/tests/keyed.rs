@@ -3,6 +3,8 @@
 
 use super::*;
 
+mod order;
+
 fn of_key(call: u64, key: &[u8]) -> Frame<'static> {
     on_terms(call, Terms { key: Some(key.into()), ..Terms::default() })
 }
