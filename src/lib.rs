@@ -25,6 +25,7 @@ pub use krpc_core::{
         enqueue::Enqueue,
         retry::{RetryCounts, RetryPolicy},
         ticket::Ticket,
+        tickets::{Attach, AttachReply, TicketStatus},
     },
     codec::{CodecError, ValueCodec},
     context::{Caller, Context},
@@ -47,7 +48,9 @@ pub use server::{ServeError, Server, ServerBuilder, ctrl_c};
 pub mod prelude {
     use std::time::Duration;
 
-    pub use crate::{Call, Channel, Code, Context, Reply, Server, Status, Ticket, ctrl_c};
+    pub use crate::{
+        Call, Channel, Code, Context, Reply, Server, Status, Ticket, TicketStatus, ctrl_c,
+    };
 
     /// A duration of whole seconds.
     pub const fn secs(secs: u64) -> Duration {

@@ -3,6 +3,7 @@
 
 use krpc_core::client::call::Client as CoreClient;
 pub use krpc_core::{
+    client::tickets::TicketError,
     key::key_of,
     policy::{Policy, ServerRetry, Then},
     server::service::{ArgDescriptor, Incoming, MethodDescriptor, Service, ServiceDescriptor},
@@ -10,7 +11,7 @@ pub use krpc_core::{
 pub use serde;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Call, Channel, SetupError, local};
+use crate::{Attach, Call, Channel, Error, SetupError, Ticket, TicketStatus, local};
 
 /// What a generated client is made of.
 #[derive(Clone, Debug)]
@@ -57,5 +58,26 @@ impl Client {
         args: &A,
     ) -> Call<T, E> {
         self.inner.try_call(method, args)
+    }
+
+    /// The answer of an enqueued call.
+    pub fn attach<T, E: TicketError<M>, M>(&self, ticket: &Ticket<T, E>) -> Attach<T, E> {
+        self.inner.attach(ticket)
+    }
+
+    /// How far an enqueued call is.
+    ///
+    /// # Errors
+    /// A ticket of another service; a broker that does not answer.
+    pub async fn status<T, E>(&self, ticket: &Ticket<T, E>) -> Result<TicketStatus, Error> {
+        self.inner.status(ticket).await
+    }
+
+    /// Cancels an enqueued call.
+    ///
+    /// # Errors
+    /// A ticket of another service; a broker that does not take the cancel.
+    pub async fn cancel<T, E>(&self, ticket: &Ticket<T, E>) -> Result<(), Error> {
+        self.inner.cancel(ticket).await
     }
 }

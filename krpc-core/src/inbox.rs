@@ -179,6 +179,14 @@ impl<'a> Packet<'a> {
         if !broadcast && destination != me {
             return Err(DropCause::Foreign);
         }
+        Self::open_any(payload)
+    }
+
+    /// Opens a packet whoever it is for.
+    ///
+    /// # Errors
+    /// Its header or structure is not sound.
+    pub(crate) fn open_any(payload: &'a [u8]) -> Result<Self, DropCause> {
         if payload.len() > MAX_PACKET_BYTES {
             return Err(DropCause::TooLarge);
         }
@@ -194,6 +202,7 @@ impl<'a> Packet<'a> {
                 return Err(DropCause::TooLarge);
             }
         }
+        let broadcast = header.destination == InstanceId::ANY;
         Ok(Self { header, broadcast, body, calls })
     }
 

@@ -15,4 +15,5 @@ mod queued;
 mod retries;
 mod servers;
 mod setup;
+mod tickets;
 mod types;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::opening::Opening;
 use super::{
+    attach::Readers,
     dead::reader::Reader,
     enqueue::ResultsEnd,
     events::Events,
@@ -134,6 +135,8 @@ pub(crate) struct ServiceChannel {
     runtime: OnceLock<Handle>,
     /// Where the answers of calls that are enqueued will be.
     pub(super) results: ResultsEnd,
+    /// Reads them, when somebody comes for them.
+    pub(super) readers: Readers,
 }
 
 /// What a channel's calls for one service are doing.
@@ -254,6 +257,7 @@ impl Channel {
             letters: Reader::default(),
             runtime: OnceLock::new(),
             results: ResultsEnd::default(),
+            readers: Readers::default(),
         });
         if let Some(status) = self.inner.closed.get() {
             service.close(status);
@@ -370,6 +374,10 @@ impl ServiceChannel {
     /// The service's index within its channel.
     pub(super) const fn index(&self) -> u16 {
         self.index
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn transport(&self) -> Result<&dyn ClientTransport, Status> {

@@ -8,9 +8,8 @@
 
 use std::{
     fmt,
-    future::{IntoFuture, poll_fn},
+    future::IntoFuture,
     sync::Arc,
-    task::{Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,17 +19,15 @@ use serde::de::DeserializeOwned;
 use self::pass::Fold;
 use super::{
     channel::{Channel, ServiceChannel},
-    machine::ClientMachine,
-    pending::Ending,
     placing::StartCall,
 };
 use crate::{
     codec::{CodecError, ValueCodec},
     dead::{Letter, LetterId},
     error::SetupError,
-    ids::{CallId, InstanceId},
+    ids::InstanceId,
     metadata::Metadata,
-    status::{Code, Status},
+    status::Status,
     time::{Time, micros},
     transport::{BoxFuture, Topic},
     wire::{
@@ -265,56 +262,23 @@ impl DeadLetters {
             receipt: Some(receipt.min(timeout)),
             at_most_once: false,
         };
-        self.stored(|machine, waiter, now| machine.start(call, waiter, now)).await
+        self.service.stored(|machine, waiter, now| machine.start(call, waiter, now)).await
     }
 
     async fn mark(&self, id: LetterId, fate: Fate) -> Result<(), DeadLetterError> {
         let wait = self.service.options().timeout;
-        let marked = self.stored(|machine, waiter, now| {
+        let marked = self.service.stored(|machine, waiter, now| {
             let LetterId { partition, offset, index } = id;
             let mark = DeadMark { offset, index, fate, at: machine.clock.stamp(now) };
-            machine.post((Topic::Dead, partition), |out| mark.encode(out), wait, waiter, now)
+            let lane = (Topic::Dead, partition, InstanceId::ANY);
+            machine.post(lane, |out| mark.encode(out), wait, waiter, now)
         });
         Ok(marked.await?)
-    }
-
-    /// Resolves when the broker has what was started.
-    async fn stored(
-        &self,
-        start: impl FnOnce(&mut ClientMachine<Waker>, Waker, Time) -> Result<CallId, Status>,
-    ) -> Result<(), Status> {
-        let waiter = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let started = self.service.with(|machine, now| start(machine, waiter, now));
-        let id = started.unwrap_or_else(|| Err(SetupError::Closed.to_status()))?;
-        let under_way = UnderWay { service: &self.service, id };
-        let end = poll_fn(|cx| match under_way.service.poll_call(id, cx.waker()) {
-            Some(completion) => Poll::Ready(completion.ending),
-            None => Poll::Pending,
-        });
-        match end.await {
-            Ending::Stored(_) => Ok(()),
-            Ending::Status(status) => Err(status),
-            Ending::Ok(..) | Ending::App(..) => {
-                Err(Status::new(Code::Internal, "an answer where none is possible"))
-            }
-        }
     }
 }
 
 /// A letter, and what became of it.
 type Found = (Letter, Option<(Fate, Time)>);
-
-/// Forgets what was started if nobody waits for its end.
-struct UnderWay<'a> {
-    service: &'a ServiceChannel,
-    id: CallId,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.service.with(|machine, _| machine.cancel(self.id));
-    }
-}
 
 /// A list of dead letters; awaited, it is read.
 #[derive(Clone, Debug)]

@@ -69,6 +69,7 @@ impl ClientEvents for Events {
         let Some(service) = self.service(usize::from(record.partition.service)) else { return };
         match record.topic {
             Topic::Dead => service.letters.arrived(&record),
+            Topic::Results => service.readers.arrived(&record),
             _ => _ = service.with(|machine, now| machine.handle_record(&record, now)),
         }
     }

@@ -1,5 +1,6 @@
 //! A client: from `sum.add(1, 2)` to a record, and from a reply back to its caller.
 
+mod attach;
 mod attempts;
 pub mod balance;
 pub mod call;
@@ -11,6 +12,9 @@ mod events;
 pub mod machine;
 pub mod pending;
 pub mod placing;
+mod posting;
 mod request;
+mod results;
 pub mod retry;
 pub mod ticket;
+pub mod tickets;

@@ -144,7 +144,7 @@ impl<W> ClientMachine<W> {
     /// The channel is closed, or the frame cannot be written.
     pub(super) fn post(
         &mut self,
-        (topic, partition): (Topic, u32),
+        (topic, partition, destination): (Topic, u32, InstanceId),
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
         wait: Duration,
         waiter: W,
@@ -165,7 +165,7 @@ impl<W> ClientMachine<W> {
         };
         let id = self.pending.register(posted, Some(waiter));
         let target = Target { service: self.setup.service, topic, partition, exact: false };
-        let lane = LaneKey { target, destination: InstanceId::ANY };
+        let lane = LaneKey { target, destination };
         match self.outbox.push(lane, Some(id), deadline, encode) {
             Ok(_) => {
                 self.receipts += 1;

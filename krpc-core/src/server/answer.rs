@@ -6,7 +6,10 @@ use std::{borrow::Cow, time::Duration};
 
 use smallvec::smallvec;
 
-use super::{incoming::Origin, machine::ServerMachine};
+use super::{
+    incoming::{Call, Origin},
+    machine::ServerMachine,
+};
 use crate::{
     ids::InstanceId,
     metadata::Metadata,
@@ -15,13 +18,16 @@ use crate::{
     time::Time,
     transport::{Rejected, Target, Topic, Transmitter},
     wire::{
-        frame::{Announce, Outcome, Reply},
+        frame::{Announce, Outcome, Progress, Reply},
         packet::Route,
     },
 };
 
 /// How often a lane of replies carries news of this server's load.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the news of a call that begins is tried to be sent.
+const NEWS: Duration = Duration::from_secs(10);
 
 impl<K: Clone> ServerMachine<K> {
     /// Puts a word of this server's partitions and load on every reply partition. The first one,
@@ -59,12 +65,11 @@ impl<K: Clone> ServerMachine<K> {
         metadata: &Metadata,
         now: Time,
     ) {
-        let Some(Route::Partition(partition)) = origin.route else {
+        let Some(lane) = self.lane_back(origin) else {
             self.counts.undeliverable += u64::from(!origin.silent);
             self.settle(origin.position);
             return;
         };
-        let lane = reply_lane(origin.position.partition.service, partition, origin.caller);
         let mut reply = Reply {
             call: origin.id,
             server_elapsed: now.saturating_since(origin.received),
@@ -81,11 +86,40 @@ impl<K: Clone> ServerMachine<K> {
             reply.metadata = Cow::Owned(Metadata::new());
             pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
         }
-        match pushed.map(|note| note.is_due(self.epoch, now, ANNOUNCE_INTERVAL)) {
+        // Nobody who reads results chooses a server by them.
+        let announces = lane.target.topic == Topic::Replies;
+        match pushed.map(|note| announces && note.is_due(self.epoch, now, ANNOUNCE_INTERVAL)) {
             Ok(true) => self.announce(lane, now),
             Ok(false) => {}
             Err(_) => self.give_up(smallvec![position]),
         }
+    }
+
+    /// Says that a call begins to whoever asks for its status.
+    pub(super) fn say_running(&mut self, call: &Call, now: Time) {
+        let Some(lane) = self.lane_back(&call.origin) else { return };
+        let mut metadata = Metadata::new();
+        let attempt = call.attempt().to_string();
+        // Both fit, and are text.
+        let _ = metadata.insert(Progress::STATE, Progress::RUNNING);
+        let _ = metadata.insert(Progress::ATTEMPT, &attempt);
+        let progress = Progress { call: call.origin.id, metadata: Cow::Owned(metadata) };
+        // News that does not fit is left out: the answer says more.
+        let _ = self.outbox.push(lane, None, now + NEWS, |out| progress.encode(out));
+    }
+
+    /// Where the answer goes, if there is such a place.
+    fn lane_back(&self, origin: &Origin) -> Option<LaneKey> {
+        let service = origin.position.partition.service;
+        let (topic, partition) = match origin.route? {
+            Route::Partition(partition) => (Topic::Replies, partition),
+            Route::Results(partition) => (Topic::Results, partition),
+        };
+        if topic == Topic::Results && !self.topics.has(service, topic, partition) {
+            return None;
+        }
+        let target = Target { service, topic, partition, exact: false };
+        Some(LaneKey { target, destination: origin.caller })
     }
 
     fn announce(&mut self, lane: LaneKey, now: Time) {

@@ -10,7 +10,7 @@
 //! to: [`crate::outbox`], then [`super::answer`] or [`super::ledger`]
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     time::Duration,
 };
 
@@ -19,9 +19,9 @@ use bytes::Bytes;
 use super::{
     incoming::{Call, Origin},
     machine::ServerMachine,
+    topics::RETRY,
 };
 use crate::{
-    error::SetupError,
     ids::{InstanceId, PartitionId, Position},
     metadata::Metadata,
     outbox::{Cookies, LaneKey},
@@ -30,9 +30,6 @@ use crate::{
     transport::{Target, Topic},
     wire::frame::{Dead, Outcome},
 };
-
-/// How soon a letter is tried again that could not be written.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a letter is tried whose topic the broker refuses: somebody may be making it good.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -46,27 +43,12 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Letters on their way.
 #[derive(Debug, Default)]
 pub(super) struct Burials {
-    /// The topics of dead letters that were asked for, by service.
-    topics: BTreeMap<u16, Graveyard>,
-    opens: VecDeque<u16>,
     /// Not handed to the outbox yet.
     waiting: VecDeque<Letter>,
     under_way: HashMap<Position, Letter>,
     bytes: usize,
     /// When those that wait are looked at again.
     look: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Graveyard {
-    Opening,
-    /// So many partitions.
-    Open(u32),
-    /// It could not be opened; whether because the broker refuses.
-    Failed {
-        again: Time,
-        refused: bool,
-    },
 }
 
 #[derive(Debug)]
@@ -130,21 +112,6 @@ impl Burials {
         }
     }
 
-    /// The partitions of the topic if it is open; has it opened if it is not.
-    fn topic(&mut self, service: u16, now: Time) -> Result<u32, bool> {
-        match self.topics.get(&service) {
-            Some(Graveyard::Open(partitions)) => Ok(*partitions),
-            Some(Graveyard::Opening) => Err(false),
-            Some(Graveyard::Failed { again, refused }) if now < *again => Err(*refused),
-            last => {
-                let refused = matches!(last, Some(Graveyard::Failed { refused: true, .. }));
-                self.topics.insert(service, Graveyard::Opening);
-                self.opens.push_back(service);
-                Err(refused)
-            }
-        }
-    }
-
     fn wait(&mut self, letter: Letter, now: Time) {
         let until = letter.until(false).min(now + RETRY);
         self.look = Some(self.look.map_or(until, |look| look.min(until)));
@@ -186,37 +153,10 @@ impl<K: Clone> ServerMachine<K> {
             return self.unburied(letter, now);
         }
         self.burials.bytes += letter.bytes();
-        match self.burials.topic(letter.service(), now) {
+        match self.topics.open(letter.service(), Topic::Dead, now) {
             Ok(partitions) => self.write(letter, partitions, now),
             Err(_) => self.burials.wait(letter, now),
         }
-    }
-
-    /// A topic that is to be opened; [`ServerMachine::handle_opened`] says how that went.
-    pub fn poll_open(&mut self) -> Option<(u16, Topic)> {
-        self.burials.opens.pop_front().map(|service| (service, Topic::Dead))
-    }
-
-    /// A topic is open, with so many partitions, or is not.
-    pub fn handle_opened(
-        &mut self,
-        service: u16,
-        topic: Topic,
-        opened: Result<u32, SetupError>,
-        now: Time,
-    ) {
-        if topic != Topic::Dead {
-            return;
-        }
-        let state = match opened {
-            Ok(partitions) => Graveyard::Open(partitions.max(1)),
-            Err(error) => {
-                let refused = !matches!(error, SetupError::Unreachable { .. });
-                Graveyard::Failed { again: now + RETRY, refused }
-            }
-        };
-        self.burials.topics.insert(service, state);
-        self.write_waiting(now);
     }
 
     /// Time has passed: letters that wait are tried again, or given up.
@@ -226,10 +166,10 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    fn write_waiting(&mut self, now: Time) {
+    pub(super) fn write_waiting(&mut self, now: Time) {
         self.burials.look = None;
         for letter in std::mem::take(&mut self.burials.waiting) {
-            let topic = self.burials.topic(letter.service(), now);
+            let topic = self.topics.open(letter.service(), Topic::Dead, now);
             match topic {
                 _ if letter.until(topic == Err(true)) <= now => {
                     self.burials.bytes -= letter.bytes();

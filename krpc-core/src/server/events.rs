@@ -9,7 +9,7 @@ use crate::{
     ids::PartitionId,
     status::Status,
     transport::{
-        BoxFuture, CommitPoint, Delivery, ProducerEvents, Record, ServerEvents, split_token,
+        BoxFuture, CommitPoint, Delivery, ProducerEvents, Record, ServerEvents, Topic, split_token,
     },
 };
 
@@ -38,7 +38,10 @@ impl ServerEvents for Events {
 
     fn arrived(&self, record: Record) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.with(|machine, now| machine.handle_record(&record, now));
+        shared.with(|machine, now| match record.topic {
+            Topic::Cancels => machine.handle_cancels(&record, now),
+            _ => machine.handle_record(&record, now),
+        });
     }
 
     fn full(&self) -> Option<BoxFuture<'static, ()>> {

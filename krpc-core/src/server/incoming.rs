@@ -219,7 +219,11 @@ impl Arrival<'_> {
     fn agree(&self, terms: &Terms, origin: &mut Origin) {
         if let Some(answer) = &terms.answer {
             origin.silent = answer.is_empty();
-            origin.route = way_back(self.topology, answer);
+            // How many partitions the results have may not be known yet.
+            let exists = |route: &&Route| {
+                matches!(route, Route::Results(_)) || is_there(self.topology, route)
+            };
+            origin.route = answer.iter().find(exists).copied();
         }
         if let Some(from) = terms.origin {
             (origin.caller, origin.id) = (from.caller, from.call);
@@ -230,9 +234,9 @@ impl Arrival<'_> {
 /// The first route that there is. A partition beyond the topic's would fail for ever, and hold up
 /// the commit point meanwhile.
 pub(super) fn way_back(topology: Topology, routes: &[Route]) -> Option<Route> {
-    let exists = |route: &Route| match route {
-        Route::Partition(partition) => *partition < topology.reply_partitions,
-        Route::Results(_) => false,
-    };
-    routes.iter().copied().find(exists)
+    routes.iter().find(|route| is_there(topology, route)).copied()
+}
+
+fn is_there(topology: Topology, route: &Route) -> bool {
+    matches!(route, Route::Partition(partition) if *partition < topology.reply_partitions)
 }

@@ -62,6 +62,8 @@ pub enum Stage {
     BackingOff(Due),
     /// It waits for a commit.
     Gated,
+    /// It waits until it can be known whether it was cancelled.
+    Held,
     /// It runs, in this place.
     Running(usize),
 }
@@ -215,7 +217,7 @@ impl<K: Clone> Intake<K> {
                 self.queued_bytes -= call.value.len();
                 Cancelled::Queued(Box::new(call))
             }
-            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated => {
+            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated | Stage::Held => {
                 entry.remove();
                 Cancelled::Elsewhere(position, stage)
             }

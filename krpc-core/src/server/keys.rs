@@ -19,6 +19,7 @@ use std::{
 use foldhash::{HashMap, quality::RandomState};
 
 use super::{
+    cancels::has_ticket,
     incoming::{Call, Origin},
     intake::Stage,
     machine::ServerMachine,
@@ -235,8 +236,11 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Nobody wants a call any more that waited. It is finished whatever becomes of the others of
     /// its key: it was not executed, or is not executed again, so nothing can be out of order.
-    pub(super) fn drop_waiting(&mut self, call: &Call) {
+    pub(super) fn drop_waiting(&mut self, call: &Call, now: Time) {
         self.counts.cancelled += 1;
+        if has_ticket(&call.origin) {
+            return self.unwanted(&call.origin, now);
+        }
         self.ledger.finish(call.origin.position);
         self.settle(call.origin.position);
     }
@@ -245,7 +249,9 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn forget_waiting(&mut self, partition: PartitionId, now: Time) -> usize {
         let (left, once) = self.intake.forget_queued(partition);
         once.iter().for_each(|origin| self.not_executed(origin, now));
-        left + self.keys.forget_waiting(partition) + self.backoff.forget(partition)
+        left + self.keys.forget_waiting(partition)
+            + self.backoff.forget(partition)
+            + self.cancels_read.forget(partition)
     }
 
     /// Partitions are gone, or about to: the handlers of their calls with keys are cut off, lest

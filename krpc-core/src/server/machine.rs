@@ -12,12 +12,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::{
     backoff::Backoff,
     burial::Burials,
+    cancels::{Cancels, has_ticket},
     gate::Gate,
     incoming::{Arrival, Call, Methods, way_back},
     intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
     keys::Keys,
     ledger::{Ledger, Opened},
     stats::ServerCounts,
+    topics::Topics,
 };
 use crate::{
     deadline::Receipt,
@@ -77,6 +79,8 @@ pub struct ServerMachine<K> {
     /// Ending: partitions that still come are not served.
     pub(super) retired: bool,
     pub(super) cancels: VecDeque<K>,
+    pub(super) topics: Topics,
+    pub(super) cancels_read: Cancels,
     pub(super) burials: Burials,
     pub(super) counts: ServerCounts,
 }
@@ -106,6 +110,8 @@ impl<K: Clone> ServerMachine<K> {
             releasing: HashMap::new(),
             retired: false,
             cancels: VecDeque::new(),
+            topics: Topics::default(),
+            cancels_read: Cancels::default(),
             burials: Burials::default(),
             counts: ServerCounts::default(),
         }
@@ -175,7 +181,9 @@ impl<K: Clone> ServerMachine<K> {
                     }
                     self.admit(call, now);
                 }
-                Ok(Frame::Cancel(cancel)) => self.handle_cancel(partition, caller, cancel.call),
+                Ok(Frame::Cancel(cancel)) => {
+                    self.handle_cancel(partition, caller, cancel.call, now)
+                }
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),
                 Ok(_) => self.inbox.count(DropCause::UnexpectedKind),
                 Err(error) => {
@@ -228,6 +236,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn handle_timeout(&mut self, now: Time) {
         self.outbox.handle_timeout(now);
         self.handle_burial_timeout(now);
+        self.handle_cancels_timeout(now);
         self.resume(now);
     }
 
@@ -247,6 +256,12 @@ impl<K: Clone> ServerMachine<K> {
         loop {
             match self.intake.poll_next(now, &cancel)? {
                 Next::Run(place, call, cancel) => {
+                    if has_ticket(&call.origin) {
+                        if self.was_cancelled(place, &call.origin, now) {
+                            continue;
+                        }
+                        self.say_running(&call, now);
+                    }
                     self.counts.executed += 1;
                     return Some(Dispatch { place, call, cancel });
                 }
@@ -271,7 +286,7 @@ impl<K: Clone> ServerMachine<K> {
             }
             (Fate::Unwanted, _) => {
                 self.counts.cancelled += 1;
-                self.settle(origin.position);
+                self.unwanted(&origin, now);
             }
             (Fate::Left, _) => {}
         }
@@ -296,6 +311,7 @@ impl<K: Clone> ServerMachine<K> {
     /// When [`ServerMachine::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         let others = self.burials.next_timeout().into_iter().chain(self.backoff.next_timeout());
+        let others = others.chain(self.cancels_read.next_timeout());
         self.outbox.next_timeout().into_iter().chain(others).min()
     }
 
@@ -314,15 +330,16 @@ impl<K: Clone> ServerMachine<K> {
         self.intake.has_room(self.gate.load()) && unfinished < MAX_UNFINISHED && few
     }
 
-    /// Bytes of calls that wait for others of their key, or to be executed again.
+    /// Bytes of calls that wait for others of their key, to be executed again, or for topics.
     const fn bytes_aside(&self) -> usize {
-        self.keys.bytes() + self.backoff.bytes()
+        self.keys.bytes() + self.backoff.bytes() + self.cancels_read.bytes()
     }
 
     pub(super) fn admit(&mut self, mut call: Call, now: Time) {
         call.origin.key = call.key().map(|key| self.keys.hash(key));
         let origin = call.origin;
-        if origin.deadline <= now {
+        // Who holds a ticket is told so later, should that not be possible yet.
+        if origin.deadline <= now && !self.is_held(&origin) {
             self.expire(&origin, now);
             return;
         }
@@ -344,7 +361,9 @@ impl<K: Clone> ServerMachine<K> {
     /// A call that may run now joins those that wait for a place, through the gate if it has to.
     #[inline]
     pub(super) fn enter(&mut self, call: Call) {
-        if !self.gate.is_wary() && call.begins == 0 && !call.method.is_at_most_once() {
+        if self.is_held(&call.origin) {
+            self.hold(call);
+        } else if !self.gate.is_wary() && call.begins == 0 && !call.method.is_at_most_once() {
             self.intake.offer(call);
         } else {
             self.enter_gate(call);
@@ -361,23 +380,30 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    fn handle_cancel(&mut self, partition: PartitionId, caller: InstanceId, id: CallId) {
+    pub(super) fn handle_cancel(
+        &mut self,
+        partition: PartitionId,
+        caller: InstanceId,
+        id: CallId,
+        now: Time,
+    ) {
         let call = match self.intake.cancel(partition.service, caller, id) {
             Cancelled::Unknown => return,
             Cancelled::Running(cancel) => return self.cancels.push_back(cancel),
             Cancelled::Elsewhere(position, Stage::Keyed(key)) => {
                 // Its key's others wait for the one before it, not for this.
                 if let Some(call) = self.keys.cancel(position, key) {
-                    self.drop_waiting(&call);
+                    self.drop_waiting(&call, now);
                 }
                 return;
             }
+            Cancelled::Elsewhere(position, Stage::Held) => self.cancels_read.take(position),
             Cancelled::Elsewhere(_, Stage::BackingOff(due)) => self.backoff.cancel(due),
             Cancelled::Elsewhere(position, _) => self.gate.cancel(position),
             Cancelled::Queued(call) => Some(call),
         };
         if let Some(call) = call {
-            self.drop_waiting(&call);
+            self.drop_waiting(&call, now);
             self.pass_on(&call.origin);
         }
     }

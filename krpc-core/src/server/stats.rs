@@ -30,6 +30,8 @@ pub struct ServerCounts {
     pub unburied: u64,
     /// Calls that were not begun again, for each execution may have ended its server.
     pub doomed: u64,
+    /// Calls with tickets that ran although their cancels could not be read.
+    pub unchecked: u64,
     /// Committed maps that could not be read.
     pub unreadable_maps: u64,
 }

@@ -23,6 +23,7 @@ pub(super) fn expand(service: &Service) -> TokenStream {
         service.item.ident
     );
     let constructors = constructors(service);
+    let tickets = tickets(service);
     let methods = service.methods.iter().map(|method| call(service, method));
     let quiet = quiet();
     quote! {
@@ -40,6 +41,7 @@ pub(super) fn expand(service: &Service) -> TokenStream {
         #quiet
         impl #client {
             #constructors
+            #tickets
             #(#methods)*
         }
     }
@@ -82,6 +84,46 @@ fn constructors(service: &Service) -> TokenStream {
             #implementor: #name + ::core::marker::Send + ::core::marker::Sync + 'static,
         {
             Self { inner: #krpc::rt::Client::local(#server::new(service)) }
+        }
+    }
+}
+
+/// What a ticket of a call is good for.
+fn tickets(service: &Service) -> TokenStream {
+    let (krpc, vis) = (&service.krpc, &service.item.vis);
+    quote! {
+        /// The answer of a call that was made with `enqueue`, by this client or in another process.
+        ///
+        /// A ticket that was read from somewhere has the types that the reader says.
+        #vis fn attach<T, E, M>(&self, ticket: &#krpc::Ticket<T, E>) -> #krpc::Attach<T, E>
+        where
+            E: #krpc::rt::TicketError<M>,
+        {
+            self.inner.attach(ticket)
+        }
+
+        /// How far a call is that was made with `enqueue`.
+        ///
+        /// # Errors
+        ///
+        /// When the ticket is of another service, or the broker does not answer.
+        #vis async fn status<T, E>(
+            &self,
+            ticket: &#krpc::Ticket<T, E>,
+        ) -> ::core::result::Result<#krpc::TicketStatus, #krpc::Error> {
+            self.inner.status(ticket).await
+        }
+
+        /// Cancels a call that was made with `enqueue`; returns once the broker has the cancel.
+        ///
+        /// # Errors
+        ///
+        /// When the ticket is of another service, or the broker does not take it.
+        #vis async fn cancel<T, E>(
+            &self,
+            ticket: &#krpc::Ticket<T, E>,
+        ) -> ::core::result::Result<(), #krpc::Error> {
+            self.inner.cancel(ticket).await
         }
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use super::*;
 use crate::{
     codec::ValueCodec,
+    error::SetupError,
     ids::CallId,
     inbox::Inbox,
     outbox::Transmit,
@@ -153,7 +154,7 @@ fn a_call_is_finished_only_when_its_letter_is_stored() {
     assert!(sent(&mut machine, NOW).is_none(), "the topic is not open");
     assert_eq!(machine.poll_open(), Some((0, Topic::Dead)));
     assert_eq!(machine.poll_open(), None);
-    machine.handle_opened(0, Topic::Dead, Ok(2), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(2), NOW);
 
     let letter = sent(&mut machine, NOW).unwrap();
     assert_eq!((letter.target.topic, letter.target.partition), (Topic::Dead, 1));
@@ -184,7 +185,7 @@ fn a_call_that_nobody_waits_for_is_finished_when_its_letter_is_stored() {
     let (mut machine, call) = condemned(&[], WEEK, MAX_PACKET_BYTES);
     machine.condemn(&call, 2, cause(), NOW);
     assert!(machine.poll_open().is_some());
-    machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
     let letter = sent(&mut machine, NOW).unwrap();
     assert_eq!(machine.unfinished(), 1);
     machine.handle_delivered(letter.token, &STORED, NOW);
@@ -197,7 +198,7 @@ fn a_call_that_nobody_waits_for_is_finished_when_its_letter_is_stored() {
 fn a_letter_under_way_finishes_nothing_of_the_next_owner() {
     let (mut machine, call) = condemned(ANSWERED, BUDGET, MAX_PACKET_BYTES);
     machine.condemn(&call, 3, cause(), NOW);
-    machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
     let letter = sent(&mut machine, NOW).unwrap();
     machine.handle_lost(&[HERE], NOW);
     own(&mut machine);
@@ -218,7 +219,7 @@ fn letters_that_wait_are_forgotten_with_their_partition() {
     machine.condemn(&call, 3, cause(), NOW);
     machine.handle_lost(&[HERE], NOW);
     assert!(machine.burials.is_idle());
-    machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
     assert!(sent(&mut machine, NOW).is_none());
     assert_eq!(machine.next_timeout(), None);
 }
@@ -230,7 +231,7 @@ fn ring(machine: &mut Machine, until: Time, opened: &Result<u32, SetupError>) ->
         machine.handle_timeout(now);
         while let Some((service, topic)) = machine.poll_open() {
             tries += 1;
-            machine.handle_opened(service, topic, opened.clone(), now);
+            machine.handle_opened(service, topic, &opened, now);
         }
     }
     tries
@@ -247,7 +248,7 @@ fn a_refused_topic_is_tried_for_a_minute_and_the_caller_is_told_half_way() {
         let (mut machine, call) = condemned(ANSWERED, budget, MAX_PACKET_BYTES);
         machine.condemn(&call, 3, cause(), NOW);
         assert!(machine.poll_open().is_some());
-        machine.handle_opened(0, Topic::Dead, Err(refused()), NOW);
+        machine.handle_opened(0, Topic::Dead, &Err(refused()), NOW);
         let before = NOW + patience - Duration::from_millis(1);
         assert!(ring(&mut machine, before, &Err(refused())) >= 10);
         assert!(sent(&mut machine, before).is_none(), "{budget:?}");
@@ -267,7 +268,7 @@ fn a_broker_that_is_away_is_waited_for_until_the_deadline_if_nobody_waits() {
     assert!(machine.poll_open().is_some());
     let (endpoint, cause) = (String::new(), String::new());
     let away = SetupError::Unreachable { endpoint, waited: BUDGET, cause };
-    machine.handle_opened(0, Topic::Dead, Err(away.clone()), NOW);
+    machine.handle_opened(0, Topic::Dead, &Err(away.clone()), NOW);
     let hour = NOW + Duration::from_secs(3600);
     ring(&mut machine, hour, &Err(away));
     assert_eq!((machine.unfinished(), machine.counts().unburied), (1, 0));
@@ -279,7 +280,7 @@ fn a_broker_that_is_away_is_waited_for_until_the_deadline_if_nobody_waits() {
 fn a_letter_that_was_refused_is_written_again() {
     let (mut machine, call) = condemned(ANSWERED, BUDGET, MAX_PACKET_BYTES);
     machine.condemn(&call, 3, cause(), NOW);
-    machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
     let letter = sent(&mut machine, NOW).unwrap();
     let status = Status::new(Code::PermissionDenied, "no right to write");
     let failed = Delivery::Failed { status, payload: &letter.payload };
@@ -302,7 +303,7 @@ fn a_letter_that_is_too_large_loses_its_cause_and_then_itself() {
         request(true, BUDGET).encode(&mut original).unwrap();
         let (mut machine, call) = condemned(ANSWERED, BUDGET, 50 + original.len() + room);
         machine.condemn(&call, 3, cause(), NOW);
-        machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+        machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
         if buried == 1 {
             let letter = sent(&mut machine, NOW).unwrap();
             let mut inbox = Inbox::new(CALLER);

@@ -1,11 +1,16 @@
-//! Driver: opens a topic that the machine asks for, in a task of its own.
+//! Driver: opens a topic that the machine asks for, in a task of its own. One of cancels is then
+//! read from its start.
 //!
 //! from: [`super`] · to: the transport, and back to [`crate::server::machine`]
 
 use std::sync::Arc;
 
 use super::Shared;
-use crate::transport::Topic;
+use crate::{
+    error::SetupError,
+    status::Status,
+    transport::{ServerTransport, Topic},
+};
 
 impl Shared {
     pub(super) fn open_topic(&self, service: u16, topic: Topic) {
@@ -14,7 +19,14 @@ impl Shared {
         };
         let (server, transport) = (Arc::downgrade(&shared), Arc::clone(transport));
         self.runtime.spawn(async move {
-            let opened = transport.open_topic(service, topic).await;
+            let mut opened = transport.open_topic(service, topic).await;
+            let mut ends = None;
+            if let (Ok(partitions), Topic::Cancels) = (&opened, topic) {
+                match follow(&*transport, service, *partitions).await {
+                    Ok(reached) => ends = Some(reached),
+                    Err(status) => opened = Err(SetupError::Transport(status.to_string())),
+                }
+            }
             drop(transport);
             let Some(shared) = server.upgrade() else { return };
             if let Err(error) = &opened {
@@ -22,7 +34,28 @@ impl Shared {
                 let topic = topic.suffix();
                 tracing::warn!(target: "krpc::server", name, topic, %error, "no such topic to use");
             }
-            shared.with(|machine, now| machine.handle_opened(service, topic, opened, now));
+            shared.with(|machine, now| {
+                machine.handle_opened(service, topic, &opened, now);
+                if let Some(ends) = ends {
+                    machine.handle_followed(service, ends, now);
+                }
+            });
         });
     }
+}
+
+/// Reads the cancels from their start; yields where each partition ends.
+async fn follow(
+    transport: &dyn ServerTransport,
+    service: u16,
+    partitions: u32,
+) -> Result<Vec<(u32, i64)>, Status> {
+    let mut ends = Vec::new();
+    for partition in 0..partitions {
+        let (low, end) = transport.bounds(service, Topic::Cancels, partition).await?;
+        transport.follow(service, Topic::Cancels, partition, low).await?;
+        // Of an empty one nothing will come.
+        ends.extend((low < end).then_some((partition, end)));
+    }
+    Ok(ends)
 }

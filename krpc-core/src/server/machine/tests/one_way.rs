@@ -235,7 +235,7 @@ fn without_retries_the_first_failure_is_the_last() {
     assert_eq!((counts.retried, counts.given_up, counts.undeliverable), (0, 1, 0));
     assert_eq!(commits(&mut machine), [0; 0], "its letter is not stored yet");
     assert_eq!(machine.poll_open(), Some((0, Topic::Dead)));
-    machine.handle_opened(0, Topic::Dead, Ok(1), NOW);
+    machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
     assert_eq!((deliver(&mut machine), machine.counts().buried), (vec![], 1));
     assert_eq!(commits(&mut machine), [1]);
 }
