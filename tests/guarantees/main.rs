@@ -16,5 +16,6 @@ mod poison;
 #[cfg(feature = "redis")]
 mod redis;
 mod shutdown;
+mod tickets;
 mod waiting;
 mod work;

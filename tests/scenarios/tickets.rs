@@ -6,7 +6,7 @@ use krpc::{Error, Ticket, TicketStatus, prelude::*};
 
 use crate::support::scenario;
 use crate::support::{
-    Place, eventually,
+    Place, eventually, scenario,
     services::{Adder, MathError, SumClient, SumServer, WorkClient, WorkServer, Worker},
     start,
 };
@@ -50,13 +50,12 @@ fn a_ticket_is_queued_then_running_then_done() {
         drop(maker);
         let client = work(&place).await;
         let (first, second) = (read(&first), read(&second));
-        for (ticket, before) in [(&first, 0), (&second, 1)] {
-            let status = client.status(ticket).await.unwrap();
-            let TicketStatus::Queued { ahead: Some(ahead), .. } = status else {
-                panic!("{status:?}");
-            };
-            assert_eq!(ahead, before);
-        }
+        let ahead = async |ticket: &Ticket<u64>| match client.status(ticket).await {
+            Ok(TicketStatus::Queued { ahead: Some(ahead), .. }) => ahead,
+            other => panic!("{other:?}"),
+        };
+        let before = ahead(&first).await;
+        assert_eq!(ahead(&second).await, before + 1);
         let worker = Worker::new();
         let server = place.serve(WorkServer::new(worker.clone())).await;
         until(&client, &first, |it| *it == TicketStatus::Running { attempt: 1 }).await;
@@ -192,7 +191,7 @@ fn a_ticket_that_does_not_fit_is_refused_or_unknown() {
         let ticket = client.quick(1).enqueue().await.unwrap();
         let other = |error: Error| {
             assert_eq!(error.code(), Some(Code::InvalidArgument), "{error}");
-            assert!(error.to_string().contains("a ticket of Work"), "{error}");
+            assert!(error.to_string().contains("ticket is of Work"), "{error}");
         };
         other(sum.attach(&ticket).await.unwrap_err());
         other(sum.status(&ticket).await.unwrap_err());

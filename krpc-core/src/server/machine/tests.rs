@@ -412,3 +412,4 @@ fn a_server_that_retires_starts_nothing_more() {
 
 mod keyed;
 mod one_way;
+mod tickets;
