@@ -71,6 +71,37 @@ impl BillingClient {
             inner: ::krpc::rt::Client::local(BillingServer::new(service)),
         }
     }
+    /// The answer of a call that was made with `enqueue`, by this client or in another process.
+    ///
+    /// A ticket that was read from somewhere has the types that the reader says.
+    pub fn attach<T, E, M>(&self, ticket: &::krpc::Ticket<T, E>) -> ::krpc::Attach<T, E>
+    where
+        E: ::krpc::rt::TicketError<M>,
+    {
+        self.inner.attach(ticket)
+    }
+    /// How far a call is that was made with `enqueue`.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not answer.
+    pub async fn status<T, E>(
+        &self,
+        ticket: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<::krpc::TicketStatus, ::krpc::Error> {
+        self.inner.status(ticket).await
+    }
+    /// Cancels a call that was made with `enqueue`; returns once the broker has the cancel.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not take it.
+    pub async fn cancel<T, E>(
+        &self,
+        ticket: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<(), ::krpc::Error> {
+        self.inner.cancel(ticket).await
+    }
     /// Charges an account.
     #[cfg(feature = "charge")]
     pub fn charge(&self, account: String, cents: u64) -> ::krpc::Call<(), BillingError> {

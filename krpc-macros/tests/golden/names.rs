@@ -66,6 +66,37 @@ impl SClient {
             inner: ::krpc::rt::Client::local(SServer::new(service)),
         }
     }
+    /// The answer of a call that was made with `enqueue`, by this client or in another process.
+    ///
+    /// A ticket that was read from somewhere has the types that the reader says.
+    fn attach<T, E, M>(&self, ticket: &::krpc::Ticket<T, E>) -> ::krpc::Attach<T, E>
+    where
+        E: ::krpc::rt::TicketError<M>,
+    {
+        self.inner.attach(ticket)
+    }
+    /// How far a call is that was made with `enqueue`.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not answer.
+    async fn status<T, E>(
+        &self,
+        ticket: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<::krpc::TicketStatus, ::krpc::Error> {
+        self.inner.status(ticket).await
+    }
+    /// Cancels a call that was made with `enqueue`; returns once the broker has the cancel.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not take it.
+    async fn cancel<T, E>(
+        &self,
+        ticket: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<(), ::krpc::Error> {
+        self.inner.cancel(ticket).await
+    }
     /// Calls `S/type`.
     fn r#type(
         &self,

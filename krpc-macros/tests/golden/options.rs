@@ -57,6 +57,40 @@ impl StoreClient {
             inner: ::rpc::rt::Client::local(StoreServer::new(service)),
         }
     }
+    /// The answer of a call that was made with `enqueue`, by this client or in another process.
+    ///
+    /// A ticket that was read from somewhere has the types that the reader says.
+    pub(crate) fn attach<T, E, M>(
+        &self,
+        ticket: &::rpc::Ticket<T, E>,
+    ) -> ::rpc::Attach<T, E>
+    where
+        E: ::rpc::rt::TicketError<M>,
+    {
+        self.inner.attach(ticket)
+    }
+    /// How far a call is that was made with `enqueue`.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not answer.
+    pub(crate) async fn status<T, E>(
+        &self,
+        ticket: &::rpc::Ticket<T, E>,
+    ) -> ::core::result::Result<::rpc::TicketStatus, ::rpc::Error> {
+        self.inner.status(ticket).await
+    }
+    /// Cancels a call that was made with `enqueue`; returns once the broker has the cancel.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket is of another service, or the broker does not take it.
+    pub(crate) async fn cancel<T, E>(
+        &self,
+        ticket: &::rpc::Ticket<T, E>,
+    ) -> ::core::result::Result<(), ::rpc::Error> {
+        self.inner.cancel(ticket).await
+    }
     /// Calls `acme.Store/get-v2`.
     pub(crate) fn get(&self, key: String) -> ::rpc::Call<Option<Vec<u8>>> {
         self.inner.call(&__krpc_store::GET, &__Store_GetArgs { key })

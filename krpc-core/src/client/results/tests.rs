@@ -103,7 +103,7 @@ fn what_was_read_is_remembered_and_what_lies_before_is_read_again() {
     assert_eq!(log.poll_cut(earlier, &8), None);
     // Both in one reading, from the earlier on.
     assert_eq!(log.poll_follow(0), Some(2));
-    assert_eq!((log.take_wakes(), log.wants()), (vec![8], None));
+    assert_eq!((log.take_wakes(), log.wants()), (vec![99, 8], None));
     assert_eq!(log.poll_cut(earlier, &8), Some(false));
     // What is left over from the reading before is not taken for this one's.
     log.handle_record(&record(20, ALICE, &[reply(20, b"1")]));
@@ -149,7 +149,7 @@ fn what_is_kept_no_longer_is_told() {
 fn memory_is_bounded_and_what_it_lost_is_read_again() {
     let mut log = read_from(0);
     log.most = 3 * (OVERHEAD + 1);
-    for offset in 0..5 {
+    for offset in 0..5_i64 {
         let call = offset.unsigned_abs();
         log.handle_record(&record(offset, ALICE, &[reply(call, b"1")]));
     }
