@@ -45,6 +45,21 @@ pub(crate) fn expand(service: &Service) -> TokenStream {
             #vis fn local<S>(_: S) -> Self {
                 ::core::unreachable!()
             }
+            #vis fn attach<T, E>(&self, _: &#krpc::Ticket<T, E>) -> #krpc::Attach<T, E> {
+                ::core::unreachable!()
+            }
+            #vis async fn status<T, E>(
+                &self,
+                _: &#krpc::Ticket<T, E>,
+            ) -> ::core::result::Result<#krpc::TicketStatus, #krpc::Error> {
+                ::core::unreachable!()
+            }
+            #vis async fn cancel<T, E>(
+                &self,
+                _: &#krpc::Ticket<T, E>,
+            ) -> ::core::result::Result<(), #krpc::Error> {
+                ::core::unreachable!()
+            }
             #calls
         }
 

@@ -232,7 +232,7 @@ impl<K: Clone> ServerMachine<K> {
             match self.topics.open(service, Topic::Results, now) {
                 Ok(_) if read || now >= since + PATIENCE => {
                     log.open = true;
-                    return self.release_held(service);
+                    return self.release_held(service, now);
                 }
                 Err(true) if now >= since + REFUSED => return self.condemn_held(service, now),
                 _ => {}
@@ -243,9 +243,14 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    fn release_held(&mut self, service: u16) {
+    fn release_held(&mut self, service: u16, now: Time) {
         for call in self.take_held(service) {
             self.ripe = true;
+            if self.was_cancelled(&call.origin, now) {
+                self.intake.unlist(&call.origin);
+                self.pass_on(&call.origin);
+                continue;
+            }
             self.intake.list(&call.origin, Stage::Queued);
             self.enter(call);
         }
@@ -270,20 +275,23 @@ impl<K: Clone> ServerMachine<K> {
         these
     }
 
-    /// Whether a call whose turn has come was cancelled while it was under way; it is answered
-    /// then.
-    pub(super) fn was_cancelled(&mut self, place: usize, origin: &Origin, now: Time) -> bool {
-        let service = origin.position.partition.service;
-        if !self.cancels_read.given.contains(&(service, origin.caller, origin.id)) {
-            let log = self.cancels_read.logs.get(&service);
-            self.counts.unchecked += u64::from(log.is_none_or(|log| log.ends.is_none()));
+    /// Whether a call was cancelled before it came here; it is answered then, if that is possible.
+    pub(super) fn was_cancelled(&mut self, origin: &Origin, now: Time) -> bool {
+        let name = (origin.position.partition.service, origin.caller, origin.id);
+        let cancelled = has_ticket(origin) && self.cancels_read.given.contains(&name);
+        if !cancelled || self.is_held(origin) {
             return false;
         }
-        self.intake.finish(place);
         self.counts.cancelled += 1;
         self.unwanted(origin, now);
-        self.pass_on(origin);
         true
+    }
+
+    /// A call with a ticket begins.
+    pub(super) fn begin_with_ticket(&mut self, call: &Call, now: Time) {
+        let log = self.cancels_read.logs.get(&service_of(call));
+        self.counts.unchecked += u64::from(log.is_none_or(|log| log.ends.is_none()));
+        self.say_running(call, now);
     }
 
     /// Ends a call that nobody wants any more. Who holds a ticket is told.

@@ -257,10 +257,7 @@ impl<K: Clone> ServerMachine<K> {
             match self.intake.poll_next(now, &cancel)? {
                 Next::Run(place, call, cancel) => {
                     if has_ticket(&call.origin) {
-                        if self.was_cancelled(place, &call.origin, now) {
-                            continue;
-                        }
-                        self.say_running(&call, now);
+                        self.begin_with_ticket(&call, now);
                     }
                     self.counts.executed += 1;
                     return Some(Dispatch { place, call, cancel });
@@ -345,6 +342,9 @@ impl<K: Clone> ServerMachine<K> {
         }
         if let Some(term) = call.unkept_term() {
             self.refuse(&origin, term, now);
+            return;
+        }
+        if self.was_cancelled(&origin, now) {
             return;
         }
         if let Some(first) = self.intake.admit(&origin) {

@@ -80,20 +80,30 @@ fn a_call_waits_until_its_cancels_are_known() {
 #[test]
 fn a_call_that_was_cancelled_long_ago_is_answered_and_not_executed() {
     let mut machine = ready(&[enqueued(1)]);
-    let place = run(&mut machine).unwrap();
-    finish(&mut machine, place);
+    let first = run(&mut machine).unwrap();
     machine.handle_cancels(&cancels(0, &[2, 3]), NOW);
     machine.handle_record(&record(HERE, 1, &[enqueued(2), enqueued(3), enqueued(4)]), NOW);
-    let place = run(&mut machine).unwrap();
-    finish(&mut machine, place);
-    let expected = [
-        (CallId(1), None),
-        (CallId(2), Some(Code::Cancelled)),
-        (CallId(3), Some(Code::Cancelled)),
-        (CallId(4), None),
-    ];
-    assert_eq!(deliver(&mut machine), expected);
+    // They wait for no place.
+    let cancelled = [(CallId(2), Some(Code::Cancelled)), (CallId(3), Some(Code::Cancelled))];
+    assert_eq!(deliver(&mut machine), cancelled);
+    finish(&mut machine, first);
+    let last = run(&mut machine).unwrap();
+    finish(&mut machine, last);
+    assert_eq!(deliver(&mut machine), [(CallId(1), None), (CallId(4), None)]);
     assert_eq!((machine.unfinished(), commits(&mut machine)), (0, vec![2]));
+}
+
+#[test]
+fn a_call_that_came_after_its_cancel_is_answered_once_that_is_possible() {
+    let mut machine = owner(1);
+    machine.handle_cancels(&cancels(0, &[1]), NOW);
+    machine.handle_record(&record(HERE, 0, &[enqueued(1)]), NOW);
+    opens(&mut machine, NOW);
+    machine.handle_followed(0, vec![(0, 1)], NOW);
+    assert_eq!(deliver(&mut machine), []);
+    machine.handle_opened(0, Topic::Results, &Ok(4), NOW);
+    assert_eq!(deliver(&mut machine), [(CallId(1), Some(Code::Cancelled))]);
+    assert_eq!((run(&mut machine), machine.unfinished()), (None, 0));
 }
 
 #[test]
