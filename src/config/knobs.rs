@@ -122,6 +122,14 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| duration(value).map(|it| config.server.commit_interval = it),
     },
     Knob {
+        name: "KRPC_ATTEMPTS",
+        default: "3",
+        meaning: "executions of a call that may each have ended their server, at most",
+        too_low: "a call that ran while servers were killed for other causes is given up",
+        too_high: "a call that ends its server ends more of them",
+        apply: |config, value| number(value, 2, 100).map(|it| config.server.attempts = it),
+    },
+    Knob {
         name: "KRPC_IDEMPOTENCY_LEASE",
         default: "10s",
         meaning: "how long a server that died holds an idempotency key; renewed three times in it",

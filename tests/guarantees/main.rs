@@ -4,6 +4,7 @@
 //! They run one at a time: several state how long something takes. `--nocapture` shows figures.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod at_most_once;
 mod broker;
 mod calculator;
 mod clients;

@@ -1,5 +1,6 @@
 //! What holds over every transport: each file is one subject, compiled once for each transport.
 
+mod at_most_once;
 mod calls;
 mod cancel;
 mod context;

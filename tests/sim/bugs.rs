@@ -20,16 +20,19 @@ pub(crate) enum Bug {
     WrongInstance,
     /// A revoked partition is committed up to what was read; what waits or runs is forgotten.
     DropOnRevoke,
+    /// A commit counts as made when it is sent, so what waits for it begins before.
+    GateBeforeAck,
 }
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::CommitBeforeReply,
         Self::MapForgotten,
         Self::PendingLeaked,
         Self::WrongInstance,
         Self::DropOnRevoke,
+        Self::GateBeforeAck,
     ];
 
     /// The checkers that may be the first to see it.
@@ -38,6 +41,7 @@ impl Bug {
             Self::CommitBeforeReply | Self::DropOnRevoke => &[check::COMMITTED],
             Self::MapForgotten => &[check::REPEATED, check::FORGOTTEN],
             Self::PendingLeaked => &[check::BOUNDED],
+            Self::GateBeforeAck => &[check::ONCE],
             Self::WrongInstance => &[check::WRONG],
         }
     }

@@ -107,8 +107,9 @@ impl Client {
                 value.resize(calls::TOO_LARGE, 0);
             }
             let (timeout, drop_after) = cx.check.patience(&cx.plan, &mut cx.rng);
+            let at_most_once = calls::is_at_most_once(cx.plan.seed, call);
             let start = StartCall {
-                path: "sim/echo",
+                path: if at_most_once { "sim/once" } else { "sim/echo" },
                 fingerprint: 0,
                 codec: ValueCodec::MessagePack,
                 metadata: &Metadata::new(),
@@ -116,7 +117,7 @@ impl Client {
                 terms: None,
                 timeout,
                 receipt: None,
-                at_most_once: false,
+                at_most_once,
             };
             let full = up.machine.in_flight() >= cx.plan.max_in_flight;
             match up.machine.start(start, call, up.port.now(cx)) {

@@ -42,9 +42,12 @@ const SEEDS_FOR_BUGS: u64 = 500;
 
 /// What must happen somewhere in so many seeds, or the checkers have nothing to see.
 const MUST_OCCUR: &[&str] = &[
+    "at most once: executed",
     "call dropped by its caller",
     "call ended: DEADLINE_EXCEEDED",
     "call ended: PERMISSION_DENIED",
+    "call ended: UNAVAILABLE",
+    "call ended: UNKNOWN",
     "call left by its client",
     "call stored again",
     "client dropped: duplicate",

@@ -21,6 +21,7 @@ use krpc_core::{
 };
 
 use crate::{
+    bugs::Bug,
     check::{self, calls},
     ctx::{Ctx, Event, Proc},
     faults::{MILLI, SECOND},
@@ -33,18 +34,29 @@ use crate::{
 const BATCH: u64 = 16;
 
 /// What it serves.
-const METHODS: Methods = &[&MethodDescriptor {
-    name: "echo",
-    path: "sim/echo",
-    doc: "",
-    args: &[],
-    output: "",
-    error: None,
-    timeout: None,
-    idempotent: false,
-    policy: &Policy::PLAIN,
-    fingerprint: 0,
-}];
+const METHODS: Methods = &[
+    &method("echo", "sim/echo", &Policy::PLAIN),
+    &method("once", "sim/once", &Policy { at_most_once: true, ..Policy::PLAIN }),
+];
+
+const fn method(
+    name: &'static str,
+    path: &'static str,
+    policy: &'static Policy,
+) -> MethodDescriptor {
+    MethodDescriptor {
+        name,
+        path,
+        doc: "",
+        args: &[],
+        output: "",
+        error: None,
+        timeout: None,
+        idempotent: false,
+        policy,
+        fingerprint: 0,
+    }
+}
 
 /// A place where a server's process runs, again and again.
 pub(crate) struct Server {
@@ -117,7 +129,9 @@ impl Server {
             call_partitions: cx.plan.partitions,
             reply_partitions: cx.plan.reply_partitions,
         };
-        let machine = ServerMachine::new(me, vec![(topology, METHODS)], limit, cx.plan.max_packet);
+        // Servers die here for no fault of their calls, over and over.
+        let machine = ServerMachine::new(me, vec![(topology, METHODS)], limit, cx.plan.max_packet)
+            .with_attempts(100);
         let port = Port::new(Proc::Server(self.index), self.life, cx);
         cx.say(|| format!("server {} is {me}, limit {limit}", self.index));
         self.up = Some(Up {
@@ -188,6 +202,7 @@ impl Server {
     fn check_memory(&self, cx: &mut Ctx) {
         let Some(up) = &self.up else { return };
         let (running, waiting, limit) = up.machine.load();
+        let waiting = waiting - up.machine.in_turn();
         let most = limit + up.batch;
         cx.check.require(running <= limit && waiting <= most, check::BOUNDED, || {
             let name = self.index;
@@ -318,6 +333,10 @@ impl Server {
         let Some(up) = self.up.as_mut().filter(waits) else { return };
         up.hurried = false;
         let points = up.machine.poll_commit();
+        if cx.bug == Some(Bug::GateBeforeAck) {
+            let made: Vec<_> = points.iter().map(|point| (point.partition, true)).collect();
+            up.machine.handle_committed(&made, up.port.now(cx));
+        }
         up.committing = if points.is_empty() { Committing::Idle } else { Committing::Sent };
         if points.is_empty() {
             return self.with(cx, |_, _| {});

@@ -232,7 +232,9 @@ impl World {
         let course = Course::draw(&net, &mut cx.rng, latency);
         cx.check.tally.count(course.name);
         let mut fate = course.failure.map(Fate::Failed);
-        for _ in 0..course.copies {
+        // Its producer numbers them, and the broker drops what it has already.
+        let copies = if target.exact { course.copies.min(1) } else { course.copies };
+        for _ in 0..copies {
             let stored = self.store(target, payload);
             fate.get_or_insert(stored);
         }

@@ -281,6 +281,11 @@ impl Gate {
         self.calls
     }
 
+    /// Calls that wait to be the one that runs alone.
+    pub(super) const fn in_turn(&self) -> usize {
+        self.in_turn
+    }
+
     /// Calls that will pass soon, and the bytes of all. Those that run one after the other do not
     /// keep others from being taken.
     pub(super) const fn load(&self) -> (usize, usize) {

@@ -69,6 +69,12 @@ impl<K: Clone> ServerMachine<K> {
         (self.intake.running(), queued, self.intake.limit())
     }
 
+    /// Of the calls that wait, those that are to run one after the other, as each may end the
+    /// server: they do not keep others from being taken.
+    pub const fn in_turn(&self) -> usize {
+        self.gate.in_turn()
+    }
+
     /// Calls taken and not finished, in all partitions.
     pub fn unfinished(&self) -> usize {
         self.ledger.total_unfinished()

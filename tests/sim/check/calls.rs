@@ -30,6 +30,11 @@ impl Kind {
     }
 }
 
+/// Whether a call is one that is executed once at most.
+pub(crate) const fn is_at_most_once(seed: u64, call: usize) -> bool {
+    hash(seed, call, 5).is_multiple_of(4)
+}
+
 /// The arguments of a call.
 pub(crate) fn request(seed: u64, call: usize) -> Vec<u8> {
     value(seed, call, 3)

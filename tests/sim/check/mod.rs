@@ -50,6 +50,8 @@ pub(crate) const ANSWERED: &str = "every_stored_call_is_answered";
 pub(crate) const REPEATED: &str = "only_what_is_open_is_repeated";
 /// What was executed before a partition was given back in good order is not executed again.
 pub(crate) const DRAINED: &str = "a_drain_repeats_nothing";
+/// A call that is executed once at most is, wherever it stands and whoever owns that.
+pub(crate) const ONCE: &str = "at_most_once_is_not_twice";
 /// Only the owner of a partition starts its calls.
 pub(crate) const OWNED: &str = "only_owners_execute";
 /// Nothing is executed after its deadline.
@@ -83,6 +85,8 @@ struct Call {
     timeout: u64,
     /// How wrong the deadline that travels may be; `None` if none travels.
     doubt: Option<u64>,
+    /// It is executed once at most, and may end without anybody knowing whether it was.
+    at_most_once: bool,
     /// It must get its real answer.
     fresh: bool,
     /// A reply to it is stored.
@@ -216,13 +220,15 @@ impl Check {
             self.fail(ENDS, format!("call {call} got an id that another call had"));
         }
         let timeout = micros(timeout);
+        let at_most_once = calls::is_at_most_once(self.seed, call);
         self.tally.count("call");
         self.calls.push(Call {
             state: State::Waiting,
             deadline: now + timeout,
             timeout,
             doubt,
-            fresh: self.patient || self.settled,
+            at_most_once,
+            fresh: (self.patient && !at_most_once) || self.settled,
             answered: false,
             reply_lost: false,
             refused: false,
@@ -290,6 +296,10 @@ impl Check {
         let Call { deadline, fresh, .. } = self.calls[call];
         let early = self.calls[call].earliest().saturating_sub(now);
         match status.code() {
+            Code::Unknown | Code::Unavailable if self.calls[call].at_most_once => {
+                let told = status.is_outcome_unknown() || status.code() == Code::Unavailable;
+                self.require(told && !fresh, FRESH, || format!("call {call}: {status}"));
+            }
             Code::DeadlineExceeded | Code::Unavailable => {
                 self.require(!fresh, FRESH, || format!("call {call}: {status}"));
                 self.require(early == 0, EARLY, || {
@@ -371,7 +381,8 @@ impl Check {
             self.fail(ENDS, format!("call {call} never ended"));
         }
         let open = self.calls.iter().position(|call| {
-            let excused = call.state == State::Dropped || call.reply_lost;
+            let excused =
+                call.state == State::Dropped || call.reply_lost || call.at_most_once;
             !call.positions.is_empty() && !call.answered && !excused
         });
         if let Some(call) = open {

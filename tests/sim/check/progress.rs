@@ -9,7 +9,7 @@ use krpc_core::{
 };
 
 use super::{
-    COMMITTED, Check, DRAINED, FORGOTTEN, LATE, OWNED, QUIET, REPEATED, State, WRONG, calls,
+    COMMITTED, Check, DRAINED, FORGOTTEN, LATE, ONCE, OWNED, QUIET, REPEATED, State, WRONG, calls,
 };
 use crate::{
     broker::Broker,
@@ -30,6 +30,8 @@ pub(super) struct Partition {
     /// What was executed by owners who gave the partition back in good order, and the number of
     /// the first ownership that began after that.
     drained: HashMap<(i64, u32), usize>,
+    /// At-most-once calls that were executed.
+    once: HashSet<(i64, u32)>,
 }
 
 /// A call's place in a partition.
@@ -118,6 +120,11 @@ impl Check {
         self.require(right, WRONG, || format!("{at}, call {number}, with other arguments"));
         let late = self.late(number, partition.partition, offset, doubt, now);
         self.require(late == 0, LATE, || format!("{at}, call {number}, {late} us late"));
+        if self.calls[number].at_most_once {
+            self.tally.count("at most once: executed");
+            let first = self.partitions[partition.partition as usize].once.insert((offset, index));
+            self.require(first, ONCE, || format!("{at}, call {number}, twice"));
+        }
         let Some(epoch) = epoch else {
             self.fail(OWNED, format!("{at}, call {number}, of a partition it does not own"));
             return number;
@@ -190,7 +197,7 @@ impl Check {
     fn is_finished(&self, place: Place, now: u64) -> bool {
         let Some(call) = place.call.map(|call| &self.calls[call]) else { return true };
         let given_up = call.state == State::Dropped || call.refused || now >= call.earliest();
-        call.answered || given_up
+        call.answered || given_up || call.at_most_once
     }
 
     /// Whether this call stands elsewhere too, and is left open there.
