@@ -181,7 +181,7 @@ impl Server {
         let Some(up) = &mut self.up else { return };
         event(up, cx);
         while let Some((service, topic)) = up.machine.poll_open() {
-            up.machine.handle_opened(service, topic, Ok(1), up.port.now(cx));
+            up.machine.handle_opened(service, topic, &Ok(1), up.port.now(cx));
         }
         up.port.flush(&mut up.machine, cx);
         while let Some(key) = up.machine.poll_cancel() {

@@ -99,7 +99,7 @@ impl World {
                 finish(&mut machine, running.remove(0));
             }
             while let Some((service, topic)) = machine.poll_open() {
-                machine.handle_opened(service, topic, Ok(1), NOW);
+                machine.handle_opened(service, topic, &Ok(1), NOW);
             }
             if chance(3) {
                 let answered = deliver(&mut machine);
@@ -184,7 +184,7 @@ fn three_servers_die_of_a_call() {
     machine.handle_record(&packet, NOW);
     assert!(machine.poll_dispatch(NOW, |_| 0).is_none());
     let (service, topic) = machine.poll_open().unwrap();
-    machine.handle_opened(service, topic, Ok(1), NOW);
+    machine.handle_opened(service, topic, &Ok(1), NOW);
     assert_eq!(deliver(&mut machine), [(CallId(0), Some(Code::Aborted))]);
     assert_eq!(machine.counts().buried, 1);
     // The others go on one by one, each when the one before it is finished.
