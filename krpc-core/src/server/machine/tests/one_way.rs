@@ -31,7 +31,7 @@ const METHODS: Methods = &[&METHOD];
 fn sum(limit: usize) -> Machine {
     let topology = Topology { call_partitions: 2, reply_partitions: 1 };
     let mut machine = Machine::new(ME, vec![(topology, METHODS)], limit, MAX_PACKET_BYTES);
-    machine.handle_assigned(&[(HERE, None)], NOW);
+    own(&mut machine, &[HERE]);
     machine
 }
 
