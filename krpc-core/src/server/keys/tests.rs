@@ -236,7 +236,8 @@ proptest! {
                 }
                 Step::Cancel(pick) if !waiting.is_empty() => {
                     let offset = waiting.swap_remove(pick % waiting.len());
-                    let key = keys.hash(of[usize::try_from(offset).unwrap()].to_string().as_bytes());
+                    let key = of[usize::try_from(offset).unwrap()].to_string();
+                    let key = keys.hash(key.as_bytes());
                     prop_assert!(keys.cancel(at(HERE, offset), key).is_some());
                     settle(&mut keys, offset);
                 }

@@ -178,7 +178,8 @@ proptest! {
         let mut world = World::new();
         steps.into_iter().for_each(|step| world.step(step));
         while !world.machine.is_flushed() || world.machine.unfinished() > 0 {
-            [Step::Commit, Step::Run, Step::End(0), Step::Deliver(0)].into_iter().for_each(|it| world.step(it));
+            let steps = [Step::Commit, Step::Run, Step::End(0), Step::Deliver(0)];
+            steps.into_iter().for_each(|step| world.step(step));
         }
         world.commit();
         prop_assert!(world.ended.iter().copied().eq(0..world.calls), "each was executed");
