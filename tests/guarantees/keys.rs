@@ -64,7 +64,7 @@ async fn book(client: DeliveryClient, key: u64, done: Arc<AtomicUsize>) {
     for number in 0..CALLS {
         // Polled once it is on its way, in this order.
         let mut call = Box::pin(client.book(key, number).timeout(secs(120)).into_future());
-        poll_fn(|cx| Poll::Ready(assert!(call.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
         under_way.push_back(call);
         if under_way.len() == UNDER_WAY {
             under_way.pop_front().unwrap().await.unwrap();
