@@ -183,7 +183,7 @@ fn a_call_whose_results_are_refused_becomes_a_letter() {
 #[test]
 fn a_partition_that_goes_takes_the_calls_along_that_wait() {
     let mut machine = waiting(&[enqueued(1)]);
-    machine.release(&[HERE]);
+    machine.release(&[HERE], NOW);
     assert!(machine.is_released(&[HERE]));
     machine.take_released(&[HERE], NOW);
     machine.handle_opened(0, Topic::Cancels, &Ok(1), NOW);
