@@ -1,9 +1,11 @@
 //! Calls that end when the broker has them: one way, or enqueued for their answer to be fetched.
 
+use std::thread;
+
 use futures_util::future::join_all;
 use krpc::{Ticket, prelude::*};
 
-use crate::support::{Place, place::PARTITIONS, scenario};
+use crate::support::{Place, block_on, eventually, place::PARTITIONS, scenario};
 
 #[krpc::service]
 trait Post {
@@ -62,6 +64,17 @@ fn a_ticket_comes_without_a_server_and_survives_text() {
         let none: Ticket<()> = post.send(1).enqueue().await.unwrap();
         assert_eq!((fails.method(), none.method()), ("look", "send"));
         assert!(is_idle(&channel));
+    });
+}
+
+#[test]
+fn a_ticket_comes_outside_of_any_runtime() {
+    scenario(async |place| {
+        let (channel, post) = client(&place).await;
+        channel.open("Post").await.unwrap();
+        let polled = thread::spawn(move || block_on(post.weigh(1).enqueue()));
+        eventually("it is done", || polled.is_finished()).await;
+        assert!(polled.join().unwrap().is_ok());
     });
 }
 

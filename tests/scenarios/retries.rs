@@ -1,13 +1,11 @@
 //! Calls that are sent again: after a failure that may pass, and beside one that is held up.
 
 use std::{
-    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context as TaskContext, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread,
 };
 
 use futures_util::future::join_all;
@@ -18,7 +16,7 @@ use krpc::{
 };
 use tokio::sync::watch;
 
-use crate::support::{Place, eventually, place::settled, scenario};
+use crate::support::{Place, block_on, eventually, place::settled, scenario};
 
 #[krpc::service]
 trait Shop {
@@ -324,25 +322,6 @@ fn closing_a_channel_ends_a_call_that_waits_to_be_sent_again() {
         assert_eq!(code(call.await.unwrap()), Some(Code::Cancelled));
         assert_eq!(code(shop.look().await), Some(Code::Unavailable), "at once");
     });
-}
-
-/// Polls on a thread of its own, which is in no runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 #[test]

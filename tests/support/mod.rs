@@ -8,8 +8,10 @@ pub(crate) mod stranger;
 use std::{
     io::Write,
     panic,
-    sync::{Mutex, Once, mpsc},
-    thread,
+    pin::pin,
+    sync::{Arc, Mutex, Once, mpsc},
+    task::{Context as TaskContext, Poll, Wake, Waker},
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
@@ -57,6 +59,25 @@ pub(crate) async fn eventually_ok(mut missing: impl FnMut() -> Result<(), String
     while let Err(what) = missing() {
         assert!(Instant::now() < until, "not after {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Polls on a thread of its own, which is in no runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 
