@@ -143,7 +143,7 @@ impl<K: Clone> ServerMachine<K> {
             status,
             at: self.clock.stamp(now),
             // A copy: a slice would keep the whole record in memory.
-            frame: call.frame.as_deref().map(Bytes::copy_from_slice).unwrap_or_default(),
+            frame: Bytes::copy_from_slice(call.frame.as_ref().map_or(&[], |frame| frame)),
             since: now,
             until: now + patience.max(AT_LEAST),
             refused: false,

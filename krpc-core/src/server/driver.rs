@@ -207,12 +207,15 @@ impl Shared {
             && machine.has_room()
             && self.room_wanted.swap(false, Ordering::AcqRel);
         let releasing = machine.is_releasing();
-        let opens: Vec<_> = std::iter::from_fn(|| machine.poll_open()).collect();
+        // The next one follows when this one is open or is not.
+        let open = machine.poll_open();
         let ripe = machine.take_ripe();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
-        opens.into_iter().for_each(|(service, topic)| self.open_topic(service, topic));
+        if let Some((service, topic)) = open {
+            self.open_topic(service, topic);
+        }
         if let Some((service, status)) = refused {
             self.hello.refused(service, status);
         }

@@ -87,8 +87,9 @@ pub struct Call {
     pub fingerprint: u32,
     /// What the call asks for beside being executed; absent for most.
     pub terms: Option<Box<Terms>>,
-    /// Its frame as it stands in the record; only of calls that may become dead letters.
-    pub frame: Option<Bytes>,
+    /// Its frame as it stands in the record; only of calls that may become dead letters. Behind a
+    /// pointer: most calls have none, and all are moved about.
+    pub frame: Option<Box<Bytes>>,
     /// Executions here that failed.
     pub failed: u32,
     /// The fence of the ownership under which it was taken.
@@ -174,10 +175,15 @@ pub(super) struct Arrival<'a> {
     pub(super) fence: u64,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
     /// The call of a request that stands here in the record, as this `frame`.
     #[inline]
-    pub(super) fn call(&self, position: Position, request: Request<'_>, frame: &[u8]) -> Call {
+    pub(super) fn call(
+        &self,
+        position: Position,
+        request: Request<'_>,
+        frame: impl FnOnce() -> &'a [u8],
+    ) -> Call {
         let (budget, deadline) = (request.budget.min(MAX_TIMEOUT), request.deadline);
         let flight = deadline.map(|deadline| self.receipt.flight(deadline - budget));
         let mut origin = Origin {
@@ -202,7 +208,7 @@ impl Arrival<'_> {
         let mortal = self.careful || answer.is_some() || method.retries();
         Call {
             origin,
-            frame: mortal.then(|| self.payload.slice_ref(frame)),
+            frame: mortal.then(|| Box::new(self.payload.slice_ref(frame()))),
             method,
             value: self.payload.slice_ref(request.value),
             codec: request.codec,

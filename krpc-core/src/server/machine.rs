@@ -160,7 +160,7 @@ impl<K: Clone> ServerMachine<K> {
         loop {
             let bytes = frames.rest();
             let Some(frame) = frames.next() else { break };
-            let bytes = &bytes[..bytes.len() - frames.rest().len()];
+            let bytes = || &bytes[..bytes.len() - frames.rest().len()];
             let position = Position { partition, offset: record.offset, index };
             match frame {
                 Ok(Frame::Request(request)) => {

@@ -321,7 +321,7 @@ fn a_letter_that_is_too_large_loses_its_cause_and_then_itself() {
 #[test]
 fn letters_that_find_no_way_stop_the_server_from_taking_calls() {
     let (mut machine, mut call) = condemned(&[], WEEK, MAX_PACKET_BYTES);
-    call.frame = Some(Bytes::from(vec![0; MAX_BYTES / 4]));
+    call.frame = Some(Box::new(Bytes::from(vec![0; MAX_BYTES / 4])));
     for _ in 0..3 {
         machine.condemn(&call, 2, cause(), NOW);
         assert!(!machine.is_full() && machine.has_room());
