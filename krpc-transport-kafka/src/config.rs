@@ -363,6 +363,20 @@ mod tests {
     }
 
     #[test]
+    fn exact_records_are_idempotent_and_never_expire_alone() {
+        for (name, value) in [("acks", "1"), ("max.in.flight", "1000"), ("retries", "0")] {
+            let exact = with(property(name, value)).unwrap().exact();
+            assert_eq!(exact.get("enable.idempotence"), Some("true"));
+            assert_eq!(exact.get("request.required.acks"), Some("all"));
+            assert_eq!(exact.get("max.in.flight.requests.per.connection"), Some("5"));
+            assert_eq!((exact.get("retries"), exact.get(MESSAGE_TIMEOUT)), (None, Some("0")));
+        }
+        let timeout = |value| with(property("delivery.timeout.ms", value)).unwrap().exact_timeout();
+        assert_eq!(timeout("7000"), Some(Duration::from_secs(7)));
+        assert_eq!(timeout("0"), None);
+    }
+
+    #[test]
     fn refused_properties_are_named() {
         assert_eq!(refused(property("no.such.property", "1")), "no.such.property");
         assert_eq!(refused(property("fetch.wait.max.ms", "soon")), "fetch.wait.max.ms");

@@ -88,9 +88,11 @@ impl Side {
         for (topic, _) in topics {
             self.producer.register(service, topic, &self.settings.config.topic(name, topic));
         }
-        let opened = Opened { name: name.to_owned(), topics: topics.to_vec() };
+        let mut services = self.services.lock();
         // Opened again, it keeps what else is open.
-        self.services.lock().entry(service).or_insert(opened);
+        if services.get(&service).is_none_or(|known| known.name != name) {
+            services.insert(service, Opened { name: name.to_owned(), topics: topics.to_vec() });
+        }
     }
 
     /// The name of an opened service.
