@@ -117,7 +117,7 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// The same server, by which a call is begun so often at most while it may be what ends servers.
+    /// The same server, by which a call that may end its servers is begun so often at most.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.gate.attempts = attempts;
@@ -129,8 +129,7 @@ impl<K: Clone> ServerMachine<K> {
         let partition = record.partition;
         let owned = self.ledger.fence(partition);
         let Some(fence) = owned.filter(|_| !self.releasing.contains_key(&partition)) else {
-            self.inbox.count(DropCause::NotOwned);
-            return;
+            return self.inbox.count(DropCause::NotOwned);
         };
         let packet = match self.inbox.open(partition, &record.payload) {
             Ok(packet) => packet,
@@ -182,7 +181,7 @@ impl<K: Clone> ServerMachine<K> {
                     self.admit(call, now);
                 }
                 Ok(Frame::Cancel(cancel)) => {
-                    self.handle_cancel(partition, caller, cancel.call, now)
+                    self.handle_cancel(partition, caller, cancel.call, now);
                 }
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),
                 Ok(_) => self.inbox.count(DropCause::UnexpectedKind),
