@@ -194,7 +194,8 @@ impl Servers {
         for program in &self.programs {
             let ended = program.wait(END_LIMIT).context("a server did not end")?;
             // The others end by the signal itself.
-            if self.system == System::Krpc && !ended.success() {
+            let krpc = matches!(self.system, System::Krpc | System::KrpcOnce);
+            if krpc && !ended.success() {
                 eprintln!("a server ended with {ended}: {}", program.lines().join("\n"));
             }
         }

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Closed(Closed),
     /// The open loop, at so many hundredths of the system's own [`PEAK`] in the same round.
     Open(u64),
+    /// The closed loop, with kRPC alone: its calls as ever, and those executed once at most.
+    AtMostOnce(Closed),
     /// Calls that wait for a server.
     Backlog,
     /// Two servers of unequal speed.
@@ -63,6 +65,10 @@ const fn case(name: &'static str, kind: Kind) -> Case {
 
 const fn closed(name: &'static str, in_flight: usize, size: usize) -> Case {
     case(name, Kind::Closed(Closed { servers: 1, load: load(in_flight, size) }))
+}
+
+const fn at_most_once(name: &'static str, in_flight: usize) -> Case {
+    case(name, Kind::AtMostOnce(Closed { servers: 1, load: load(in_flight, SMALL) }))
 }
 
 /// Clients with 16 calls in flight each, spread over connections.
@@ -111,6 +117,7 @@ pub(crate) const CASES: &[Case] = &[
     sixteen("channels-16x16", 16, 1).few(),
     servers("servers-2", 2).few(),
     servers("servers-4", 4).few(),
+    at_most_once("at-most-once", 1_024).few(),
     case("slow-fast", Kind::SlowFast).quick(),
     case("cold", Kind::Cold).quick().few(),
     case("idle", Kind::Idle).quick().few(),

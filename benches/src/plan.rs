@@ -147,6 +147,7 @@ impl Plan {
             Kind::Closed(Closed { load, .. }) => {
                 systems * (seconds(times) + 0.3 + 0.02 * load.connections as f64)
             }
+            Kind::AtMostOnce(_) => 2.0 * (seconds(times) + 0.3),
             Kind::Open(_) => {
                 let peak = self.cases.iter().any(|case| case.name == PEAK);
                 systems * (seconds(times) + 0.3) * if peak { 1.0 } else { 2.0 }

@@ -93,13 +93,18 @@ impl Round<'_> {
     /// Measures a case with each system and tells of it.
     fn case(&mut self, case: &Case) -> Result<Vec<Figure>> {
         let scale = self.plan.scale;
-        let special = matches!(case.kind, Kind::Backlog | Kind::SlowFast | Kind::Idle);
+        let special =
+            matches!(case.kind, Kind::AtMostOnce(_) | Kind::Backlog | Kind::SlowFast | Kind::Idle);
         if special && !self.plan.systems.contains(&System::Krpc) {
             return Ok(Vec::new());
         }
         let figures = match case.kind {
             Kind::Closed(_) | Kind::Open(_) => {
                 let systems = self.plan.turns(case.brokers, self.number);
+                return systems.into_iter().map(|system| self.system(system, case)).collect();
+            }
+            Kind::AtMostOnce(_) => {
+                let systems = [System::Krpc, System::KrpcOnce];
                 return systems.into_iter().map(|system| self.system(system, case)).collect();
             }
             Kind::Backlog => special::backlog::run(self.bench, scale.backlog, scale.times),
@@ -115,7 +120,9 @@ impl Round<'_> {
     fn system(&mut self, system: System, case: &Case) -> Result<Figure> {
         let measured = match case.kind {
             Kind::Open(percent) => self.open(system, percent),
-            Kind::Closed(closed) => self.bench.measure(system, closed, self.plan.scale.times),
+            Kind::Closed(closed) | Kind::AtMostOnce(closed) => {
+                self.bench.measure(system, closed, self.plan.scale.times)
+            }
             _ => unreachable!("the other kinds are not of one system"),
         };
         let measured = measured.with_context(|| system.to_string())?;

@@ -7,7 +7,7 @@ use ::krpc::prelude::*;
 use anyhow::{Context as _, Result};
 use serde_bytes::ByteBuf;
 
-use super::{Drive, Ready, Serve, Work};
+use super::{Drive, Ready, Serve, System, Work};
 use crate::load::Caller;
 
 /// How long a server may wait for its partitions.
@@ -19,6 +19,8 @@ pub(crate) const SERVICE: &str = "bench.Echo";
 #[::krpc::service(name = "bench.Echo")]
 trait Echo {
     async fn echo(&self, value: ByteBuf) -> ByteBuf;
+    #[rpc(at_most_once)]
+    async fn echo_once(&self, value: ByteBuf) -> ByteBuf;
 }
 
 struct Echoing(Work);
@@ -27,6 +29,10 @@ impl Echo for Echoing {
     async fn echo(&self, value: ByteBuf) -> ByteBuf {
         self.0.run().await;
         value
+    }
+
+    async fn echo_once(&self, value: ByteBuf) -> ByteBuf {
+        self.echo(value).await
     }
 }
 
@@ -49,11 +55,14 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
 }
 
 #[derive(Clone)]
-pub(crate) struct Client(EchoClient);
+pub(crate) struct Client {
+    echo: EchoClient,
+    at_most_once: bool,
+}
 
 impl Client {
     pub(crate) fn new(channel: &Channel) -> Self {
-        Self(EchoClient::new(channel))
+        Self { echo: EchoClient::new(channel), at_most_once: false }
     }
 }
 
@@ -61,7 +70,11 @@ impl Caller for Client {
     type Answer = ByteBuf;
 
     async fn echo(&self, value: Vec<u8>) -> Result<ByteBuf> {
-        Ok(self.0.echo(ByteBuf::from(value)).await?)
+        let value = ByteBuf::from(value);
+        Ok(match self.at_most_once {
+            true => self.echo.echo_once(value).await?,
+            false => self.echo.echo(value).await?,
+        })
     }
 }
 
@@ -69,7 +82,9 @@ pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
     for _ in 0..drive.load.connections {
         let channel = Channel::connect(drive.brokers()).await?;
-        clients.extend((0..drive.load.clients).map(|_| Client::new(&channel)));
+        let at_most_once = drive.system == System::KrpcOnce;
+        let client = |_| Client { at_most_once, ..Client::new(&channel) };
+        clients.extend((0..drive.load.clients).map(client));
     }
     Ok(clients)
 }

@@ -30,6 +30,8 @@ pub(crate) enum System {
     Raw,
     /// kRPC.
     Krpc,
+    /// kRPC, with calls that are executed once at most; only beside the default.
+    KrpcOnce,
     /// tarpc, over TCP.
     Tarpc,
     /// tonic, over HTTP/2.
@@ -42,7 +44,7 @@ pub(crate) const ALL: [System; 4] = [System::Raw, System::Krpc, System::Tarpc, S
 impl System {
     /// Whether it needs a Kafka.
     pub(crate) const fn is_on_kafka(self) -> bool {
-        matches!(self, Self::Raw | Self::Krpc)
+        matches!(self, Self::Raw | Self::Krpc | Self::KrpcOnce)
     }
 }
 
@@ -51,6 +53,7 @@ impl fmt::Display for System {
         f.write_str(match self {
             Self::Raw => "raw",
             Self::Krpc => "krpc",
+            Self::KrpcOnce => "krpc-once",
             Self::Tarpc => "tarpc",
             Self::Tonic => "tonic",
         })
@@ -98,7 +101,7 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<()> {
         match self.system {
             System::Raw => raw::serve(self),
-            System::Krpc => runtime()?.block_on(krpc::serve(self)),
+            System::Krpc | System::KrpcOnce => runtime()?.block_on(krpc::serve(self)),
             System::Tarpc => runtime()?.block_on(tarpc::serve(self)),
             System::Tonic => runtime()?.block_on(tonic::serve(self)),
         }
@@ -194,7 +197,9 @@ impl Drive {
     pub(crate) fn run(&self) -> Result<()> {
         let measured = match self.system {
             System::Raw => raw::drive(self)?,
-            System::Krpc => runtime()?.block_on(self.call(krpc::connect(self)))?,
+            System::Krpc | System::KrpcOnce => {
+                runtime()?.block_on(self.call(krpc::connect(self)))?
+            }
             System::Tarpc => runtime()?.block_on(self.call(tarpc::connect(self)))?,
             System::Tonic => runtime()?.block_on(self.call(tonic::connect(self)))?,
         };
