@@ -6,10 +6,10 @@
 
 mod at_most_once;
 mod broker;
-mod calculator;
 mod clients;
 mod crash;
 mod delivery;
+mod examples;
 mod garbage;
 mod keys;
 mod one_way;

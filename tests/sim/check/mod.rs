@@ -381,8 +381,7 @@ impl Check {
             self.fail(ENDS, format!("call {call} never ended"));
         }
         let open = self.calls.iter().position(|call| {
-            let excused =
-                call.state == State::Dropped || call.reply_lost || call.at_most_once;
+            let excused = call.state == State::Dropped || call.reply_lost || call.at_most_once;
             !call.positions.is_empty() && !call.answered && !excused
         });
         if let Some(call) = open {

@@ -1,4 +1,4 @@
-//! The calculator example as its README shows it: server and client as two programs.
+//! The examples on a real Kafka: the calculator, server and client as two programs, and delivery.
 
 use std::{
     collections::BTreeSet,
@@ -81,4 +81,26 @@ fn two_servers_share_the_work() {
     let (millis, servers) = client(&site);
     println!("figure: 128 waits of 100 ms took {millis} ms; {servers}");
     assert_eq!(servers.matches(": ").count(), 3, "two processes took part: {servers}");
+}
+
+#[test]
+fn the_example_of_delivery_shows_what_it_says() {
+    let site = Site::new("shop");
+    let brokers = site.place.brokers.as_str();
+    let envs = [("KRPC_PREFIX", site.place.prefix.as_str()), ("KRPC_ENDPOINT", brokers)];
+    let program = Program::spawn(example("delivery"), &[], &envs).unwrap();
+    let ended = program.wait(Duration::from_secs(60)).expect("it ends");
+    assert!(ended.success(), "{:?}", program.lines());
+    for line in [
+        "order 1 is in",
+        "the other was cancelled: Err(Some(Cancelled))",
+        "150 cents",
+        "order 2 is order 2",
+        "printed: true",
+        "Shop/mail failed 3 times: UNKNOWN",
+        "mailed to ann@example.org",
+    ] {
+        let said = program.lines().iter().any(|it| it.contains(line));
+        assert!(said, "{line}: {:?}", program.lines());
+    }
 }
