@@ -134,11 +134,11 @@ fn a_cancelled_ticket_is_not_executed() {
         cancelled(client.attach(&before).await.unwrap_err());
         assert_eq!(client.status(&before).await, Ok(TicketStatus::Cancelled));
         assert_eq!(worker.log.started(), 0);
-        // One runs, one waits for its place, one for its key.
-        let running = client.held(2).enqueue().await.unwrap();
+        // One runs, one waits for its key, one for its place: the server is full, and takes no more.
+        let running = client.held(2).key("k").enqueue().await.unwrap();
         worker.log.until_running(1).await;
-        let queued = client.held(3).key("k").enqueue().await.unwrap();
-        let keyed = client.held(4).key("k").enqueue().await.unwrap();
+        let keyed = client.held(3).key("k").enqueue().await.unwrap();
+        let queued = client.held(4).enqueue().await.unwrap();
         let other = work(&place).await;
         for ticket in [&keyed, &queued] {
             other.cancel(&read(ticket)).await.unwrap();
