@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use krpc::prelude::*;
+use krpc::{Error, prelude::*};
 
 use crate::support::{ON_PURPOSE, Place, eventually, scenario, start};
 
@@ -172,5 +172,31 @@ fn a_shutdown_waits_out_no_pause_and_the_next_server_begins_anew() {
         let second = place.serve(PostServer::new(postman.clone())).await;
         eventually("it is executed again", || postman.attempts(1) == [1, 1]).await;
         eventually("nothing is left", || second.stats().unfinished == 0).await;
+    });
+}
+
+/// Enqueued, the same calls have an answer: what their last execution came to.
+#[test]
+fn an_enqueued_call_is_executed_again_too_and_its_last_error_is_its_answer() {
+    scenario(async |place| {
+        let postman = Postman::default();
+        let server = place.serve(PostServer::new(postman.clone())).await;
+        let post = client(&place).await;
+        let late = post.send(1, 4).enqueue().await.unwrap();
+        let never = post.send(2, 99).enqueue().await.unwrap();
+        assert_eq!(post.attach(&late).await, Ok(()));
+        assert_eq!(post.attach(&never).await, Err(Error::App("moved away".to_owned())));
+        assert_eq!(
+            (postman.attempts(1), postman.attempts(2)),
+            (vec![1, 2, 3, 4, 5], vec![1, 2, 3, 4, 5])
+        );
+        // One that waits for its next execution is found by its cancel.
+        let postponed = post.postpone(3).enqueue().await.unwrap();
+        eventually("it failed", || server.stats().backing_off == 1).await;
+        post.cancel(&postponed).await.unwrap();
+        let cancelled = post.attach(&postponed).await.unwrap_err();
+        assert_eq!(cancelled.code(), Some(Code::Cancelled));
+        assert_eq!((server.stats().backing_off, postman.attempts(3)), (0, vec![1]));
+        eventually("nothing is left", || server.stats().unfinished == 0).await;
     });
 }
