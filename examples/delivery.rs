@@ -1,5 +1,6 @@
-//! Every promise of delivery in one program: `cargo run --example delivery`. It needs no broker;
-//! with `KRPC_ENDPOINT=localhost:9092` the same program speaks through Apache Kafka.
+//! Keys, one-way calls, calls at most once, tickets, idempotency keys and dead letters in one
+//! program: `cargo run --example delivery`. It needs no broker; with `KRPC_ENDPOINT=localhost:9092`
+//! the same program speaks through Apache Kafka.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::try_join_all;
@@ -91,7 +92,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     match shop.print_cheque(995).await {
         Ok(printed) => println!("printed: {printed}"),
         Err(error) if error.is_outcome_unknown() => println!("look into the printer"),
-        Err(error) => println!("not printed: {error}"),
+        Err(error) if error.is_retryable() => println!("not printed: {error}"),
+        Err(error) => println!("printed or not: {error}"),
     }
 
     // The mail has failed three times, or is about to.
