@@ -45,7 +45,8 @@ fn retries_survive_their_server_and_block_no_commit() {
     let most = executions.values().max().unwrap();
     let all: usize = executions.values().sum();
     println!("figure: {CALLS} one-way calls, {all} executions, at most {most} of one");
-    assert!(executions.values().all(|times| (3..=6).contains(times)), "{executions:?}");
+    // One that the killed server had not begun counts as begun all the same: nobody can tell.
+    assert!(executions.values().all(|times| (2..=6).contains(times)), "{executions:?}");
 }
 
 fn begun(site: &Site, attempt: impl Fn(u64) -> bool) -> usize {
