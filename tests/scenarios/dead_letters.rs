@@ -119,7 +119,9 @@ fn a_letter_has_all_that_its_call_had() {
         let near = Duration::from_secs(60);
         let now = SystemTime::now();
         assert!(letter.at > began - near && letter.at < now + near, "{:?} {now:?}", letter.at);
-        assert_eq!((letter.position.offset, letter.position.index), (0, 0));
+        // The client's first word may lie before it.
+        assert!((0..=1).contains(&letter.position.offset), "{:?}", letter.position);
+        assert_eq!(letter.position.index, 0);
 
         let id: LetterId = letter.id.to_string().parse().unwrap();
         assert_eq!(letters.show(&id).await.unwrap(), letter);
