@@ -21,5 +21,7 @@ mod queued;
 #[path = "scenarios/retries.rs"]
 mod retries;
 mod support;
+#[path = "scenarios/tickets.rs"]
+mod tickets;
 
 const BACKEND: support::Backend = support::Backend::Embedded;

@@ -126,7 +126,7 @@ fn a_cancelled_ticket_is_not_executed() {
         let before = client.held(1).enqueue().await.unwrap();
         client.cancel(&before).await.unwrap();
         let worker = Worker::new();
-        let server = place.server().concurrency(1).serve(WorkServer::new(worker.clone()));
+        let server = place.server().concurrency(2).serve(WorkServer::new(worker.clone()));
         let _server = start(server).await;
         let cancelled = |error: Error| {
             assert_eq!(error.code(), Some(Code::Cancelled), "{error}");
@@ -134,13 +134,13 @@ fn a_cancelled_ticket_is_not_executed() {
         cancelled(client.attach(&before).await.unwrap_err());
         assert_eq!(client.status(&before).await, Ok(TicketStatus::Cancelled));
         assert_eq!(worker.log.started(), 0);
-        // One runs, one waits for its key, one for its place: the server is full, and takes no more.
-        let running = client.held(2).key("k").enqueue().await.unwrap();
-        worker.log.until_running(1).await;
-        let keyed = client.held(3).key("k").enqueue().await.unwrap();
-        let queued = client.held(4).enqueue().await.unwrap();
+        // Two run, one waits for its place, one for its key.
+        let running = client.held(2).enqueue().await.unwrap();
+        let _beside = client.held(6).enqueue().await.unwrap();
+        worker.log.until_running(2).await;
+        let queued = client.held(3).key("k").enqueue().await.unwrap();
+        let keyed = client.held(4).key("k").enqueue().await.unwrap();
         let other = work(&place).await;
-        // In this order: a server with one call waiting may not have read the next one yet.
         for ticket in [&queued, &keyed] {
             other.cancel(&read(ticket)).await.unwrap();
             cancelled(other.attach(ticket).await.unwrap_err());
@@ -151,7 +151,8 @@ fn a_cancelled_ticket_is_not_executed() {
         for ticket in [&running, &queued, &keyed] {
             assert_eq!(other.status(ticket).await, Ok(TicketStatus::Cancelled));
         }
-        assert_eq!(worker.log.executions().into_iter().collect::<Vec<_>>(), [(2, 1)]);
+        let executions: Vec<_> = worker.log.executions().into_iter().collect();
+        assert_eq!(executions, [(2, 1), (6, 1)]);
         // What was answered stays answered.
         worker.open_gate();
         let done = client.held(5).enqueue().await.unwrap();
