@@ -231,7 +231,7 @@ fn ring(machine: &mut Machine, until: Time, opened: &Result<u32, SetupError>) ->
         machine.handle_timeout(now);
         while let Some((service, topic)) = machine.poll_open() {
             tries += 1;
-            machine.handle_opened(service, topic, &opened, now);
+            machine.handle_opened(service, topic, opened, now);
         }
     }
     tries
