@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::SetupError,
-    ids::{CallId, InstanceId, PartitionId, Position},
+    ids::{CallId, InstanceId, PartitionId},
     inbox::Packet,
     metadata::Metadata,
     status::{Code, Status},
@@ -98,7 +98,8 @@ impl Cancels {
         self.look = Some(self.look.map_or(at, |look| look.min(at)));
     }
 
-    fn remember(&mut self, name: Name) {
+    /// A call that waits, or is still to come, is not to run.
+    pub(super) fn remember(&mut self, name: Name) {
         if self.given.insert(name) {
             self.order.push_back(name);
         }
@@ -107,14 +108,6 @@ impl Cancels {
         {
             self.given.remove(&oldest);
         }
-    }
-
-    /// Takes a call out that waits.
-    pub(super) fn take(&mut self, position: Position) -> Option<Box<Call>> {
-        let at = self.held.iter().position(|call| call.origin.position == position)?;
-        let call = self.held.remove(at)?;
-        self.bytes -= call.value.len();
-        Some(Box::new(call))
     }
 
     /// Forgets the calls of a partition and says how many there were.
@@ -150,6 +143,19 @@ impl<K: Clone> ServerMachine<K> {
         cancels.held.push_back(call);
         // Nobody has said what time it is: at once.
         cancels.look = Some(Time::default());
+    }
+
+    /// Nobody wants a call any more that waited behind its key.
+    pub(super) fn drop_keyed(&mut self, mut call: Call, now: Time) {
+        if !self.is_held(&call.origin) {
+            return self.drop_waiting(&call, now);
+        }
+        // Its end cannot be told yet. It is told with those that wait for that, and its key does
+        // not wait for it.
+        let origin = &mut call.origin;
+        origin.key = None;
+        self.cancels_read.remember((origin.position.partition.service, origin.caller, origin.id));
+        self.hold(call);
     }
 
     /// A topic that is to be opened; [`ServerMachine::handle_opened`] says how that went.

@@ -217,7 +217,9 @@ impl<K: Clone> Intake<K> {
                 self.queued_bytes -= call.value.len();
                 Cancelled::Queued(Box::new(call))
             }
-            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated | Stage::Held => {
+            // It stays where it is until its end can be told.
+            Stage::Held => Cancelled::Elsewhere(position, stage),
+            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated => {
                 entry.remove();
                 Cancelled::Elsewhere(position, stage)
             }

@@ -392,11 +392,13 @@ impl<K: Clone> ServerMachine<K> {
             Cancelled::Elsewhere(position, Stage::Keyed(key)) => {
                 // Its key's others wait for the one before it, not for this.
                 if let Some(call) = self.keys.cancel(position, key) {
-                    self.drop_waiting(&call, now);
+                    self.drop_keyed(*call, now);
                 }
                 return;
             }
-            Cancelled::Elsewhere(position, Stage::Held) => self.cancels_read.take(position),
+            Cancelled::Elsewhere(_, Stage::Held) => {
+                return self.cancels_read.remember((partition.service, caller, id));
+            }
             Cancelled::Elsewhere(_, Stage::BackingOff(due)) => self.backoff.cancel(due),
             Cancelled::Elsewhere(position, _) => self.gate.cancel(position),
             Cancelled::Queued(call) => Some(call),

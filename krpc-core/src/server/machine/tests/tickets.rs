@@ -106,6 +106,27 @@ fn a_call_that_came_after_its_cancel_is_answered_once_that_is_possible() {
     assert_eq!((run(&mut machine), machine.unfinished()), (None, 0));
 }
 
+/// The cancel stands right behind the call, and the topic of results takes a while to open.
+#[test]
+fn a_call_that_is_cancelled_while_it_waits_for_the_results_is_answered_when_they_are_there() {
+    let mut machine = owner(1);
+    let keyed = [1, 2].map(|call| {
+        let answer = Some(vec![Route::Results(1)].into());
+        on_terms(call, Terms { answer, key: Some((*b"key").into()), ..Terms::default() })
+    });
+    machine.handle_record(&record(HERE, 0, &keyed), NOW);
+    machine.handle_record(&record(HERE, 1, &[cancel(1), cancel(2)]), NOW);
+    opens(&mut machine, NOW);
+    assert_eq!((deliver(&mut machine), machine.unfinished()), (vec![], 2));
+    machine.handle_opened(0, Topic::Results, &Ok(4), NOW);
+    machine.handle_opened(0, Topic::Cancels, &Ok(1), NOW);
+    machine.handle_followed(0, vec![], NOW);
+    let cancelled = [(CallId(1), Some(Code::Cancelled)), (CallId(2), Some(Code::Cancelled))];
+    assert_eq!(deliver(&mut machine), cancelled);
+    assert_eq!((run(&mut machine), machine.unfinished()), (None, 0));
+    assert!(machine.keys.is_empty() && commits(&mut machine) == [2]);
+}
+
 #[test]
 fn a_running_call_is_cancelled_and_its_ticket_told() {
     let mut machine = ready(&[enqueued(1), enqueued(2)]);
