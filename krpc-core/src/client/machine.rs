@@ -13,7 +13,7 @@ use smallvec::smallvec;
 
 use super::{
     balance::Balance,
-    pending::{Completion, Ending, Pending, Place},
+    pending::{Completion, Ending, InFlight, Pending, Place},
 };
 use crate::{
     ids::{CallId, InstanceId},
@@ -124,10 +124,12 @@ impl<W> ClientMachine<W> {
         self.closed = Some(status);
     }
 
-    /// Ends every waiting call with this status.
+    /// Ends every waiting call with this status. It is said of none that it may be made again if
+    /// it must not be executed twice: it may be stored, or run, as it is.
     pub fn close(&mut self, status: &Status, now: Time) {
         for id in self.pending.waiting() {
-            self.end(id, status.clone(), now);
+            let Some(call) = self.pending.get(id) else { continue };
+            self.end(id, ended_with(call, status, status.is_retryable()), now);
         }
     }
 
@@ -319,11 +321,7 @@ impl<W> ClientMachine<W> {
     fn fail(&mut self, calls: Cookies<CallId>, status: &Status, perhaps: bool, now: Time) {
         for id in calls {
             let Some(call) = self.pending.get(id) else { continue };
-            let status = match call.at_most_once && perhaps {
-                false => status.clone(),
-                true => Status::outcome_unknown(format!("the call may be stored: {status}")),
-            };
-            self.end(id, status, now);
+            self.end(id, ended_with(call, status, perhaps), now);
             self.balance.abandoned(call.partition, false);
         }
     }
@@ -346,6 +344,14 @@ impl<W> ClientMachine<W> {
         let (service, topic) = (self.setup.service, Topic::Calls);
         let target = Target { service, topic, partition, exact };
         LaneKey { target, destination: InstanceId::ANY }
+    }
+}
+
+/// What a call ends with that failed on this side; `perhaps` the broker has it all the same.
+fn ended_with(call: InFlight, status: &Status, perhaps: bool) -> Status {
+    match call.at_most_once && perhaps {
+        false => status.clone(),
+        true => Status::outcome_unknown(format!("the call may be stored: {status}")),
     }
 }
 

@@ -231,6 +231,23 @@ fn an_at_most_once_call_is_never_sent_again_and_its_end_says_what_is_known() {
 }
 
 #[test]
+fn a_channel_that_breaks_does_not_ask_for_an_at_most_once_call_to_be_made_again() {
+    let cases = [(Code::Unavailable, true), (Code::Cancelled, false)];
+    for (code, unknown) in cases {
+        let mut machine = client();
+        let once = machine.start(StartCall { at_most_once: true, ..plain() }, 7, NOW).unwrap();
+        let other = machine.start(plain(), 8, NOW).unwrap();
+        assert!(sent(&mut machine).len() >= 2);
+        let cause = Status::new(code, "gone");
+        machine.close(&cause, NOW);
+        let ended = status(machine.poll_call(once, &7));
+        assert_eq!((ended.is_outcome_unknown(), ended.is_retryable()), (unknown, false));
+        assert!(ended.message().contains("gone"), "{ended}");
+        assert_eq!(status(machine.poll_call(other, &8)), cause);
+    }
+}
+
+#[test]
 fn a_keyed_call_that_failed_is_not_sent_again_and_its_caller_may() {
     let mut machine = client();
     let id = machine.start(keyed("a"), 7, NOW).unwrap();
