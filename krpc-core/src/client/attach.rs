@@ -21,7 +21,6 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    runtime::Handle,
     sync::Notify,
     time::{sleep, timeout},
 };
@@ -55,7 +54,8 @@ struct Reader {
     results: Mutex<Results<Waker>>,
     /// Rung when the partition is to be read from elsewhere.
     wanted: Notify,
-    /// Whether there is a task for it.
+    /// Whether there is a task for it. Changes under the lock of `results` only: who comes finds
+    /// either a task that sees it, or none.
     kept: AtomicBool,
     /// Whether anybody came lately.
     used: AtomicBool,
@@ -80,6 +80,41 @@ impl Reader {
         // Outside the lock: a waker may run anything.
         wakes.into_iter().for_each(Waker::wake);
         result
+    }
+}
+
+/// Held by the task of a partition, which may also end with its runtime: the next one who comes
+/// finds that there is none.
+struct Keeping(Option<Arc<Reader>>);
+
+impl Keeping {
+    /// Ends the task's part if nobody waits.
+    fn end_if_idle(&mut self) -> bool {
+        let ended = self.0.as_ref().is_none_or(|reader| {
+            reader.with(|results| {
+                let idle = results.is_idle();
+                if idle {
+                    reader.kept.store(false, Ordering::Release);
+                }
+                idle
+            })
+        });
+        if ended {
+            self.0 = None;
+        }
+        ended
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if let Some(reader) = self.0.take() {
+            reader.with(|results| {
+                // Should anybody be left, the next task reads for them.
+                results.failed();
+                reader.kept.store(false, Ordering::Release);
+            });
+        }
     }
 }
 
@@ -130,18 +165,21 @@ impl ServiceChannel {
         call: CallName,
         from: i64,
     ) -> Result<Watching, Status> {
+        // That of whoever came first may end while others wait.
+        let Some(runtime) = self.runtime() else {
+            return Err(Status::new(Code::Unavailable, "the service is not open"));
+        };
         let reader = Arc::clone(self.readers.0.lock().entry(partition).or_default());
-        let (id, wanted) = reader.with(|results| results.watch(call, from));
+        reader.used.store(true, Ordering::Release);
+        let (id, wanted, kept) = reader.with(|results| {
+            let (id, wanted) = results.watch(call, from);
+            (id, wanted, reader.kept.swap(true, Ordering::AcqRel))
+        });
         let watching = Watching { reader, id };
         let reader = &watching.reader;
-        reader.used.store(true, Ordering::Release);
-        if !reader.kept.swap(true, Ordering::AcqRel) {
-            // Whoever polls this need not be within a runtime.
-            let runtime = Handle::try_current().ok().or_else(|| self.runtime().cloned());
-            let Some(runtime) = runtime else {
-                return Err(Status::new(Code::Unavailable, "there is no runtime to read results"));
-            };
-            runtime.spawn(keep(Arc::downgrade(self), Arc::clone(reader), partition));
+        if !kept {
+            let keeping = Keeping(Some(Arc::clone(reader)));
+            runtime.spawn(keep(Arc::downgrade(self), Arc::clone(reader), keeping, partition));
         }
         if wanted {
             reader.wanted.notify_one();
@@ -168,14 +206,22 @@ impl ServiceChannel {
 }
 
 /// The task of a partition. It keeps neither the channel nor the service.
-async fn keep(service: Weak<ServiceChannel>, reader: Arc<Reader>, partition: u32) {
+async fn keep(
+    service: Weak<ServiceChannel>,
+    reader: Arc<Reader>,
+    mut keeping: Keeping,
+    partition: u32,
+) {
     loop {
         sleep(GATHER).await;
         if reader.results.lock().wants().is_some() {
             let Some(service) = service.upgrade() else { return };
             if let Err(status) = service.follow_results(&reader, partition).await {
-                tracing::warn!(target: "krpc::client", partition, %status, "no results to read");
                 reader.with(Results::failed);
+                if service.closed().is_some() {
+                    return;
+                }
+                tracing::warn!(target: "krpc::client", partition, %status, "no results to read");
                 drop(service);
                 sleep(AGAIN).await;
                 continue;
@@ -188,17 +234,14 @@ async fn keep(service: Weak<ServiceChannel>, reader: Arc<Reader>, partition: u32
         if service.closed().is_some() {
             return;
         }
-        if reader.used.swap(false, Ordering::AcqRel) || !reader.results.lock().is_idle() {
+        if reader.used.swap(false, Ordering::AcqRel) || !reader.with(Results::stop_if_idle) {
             continue;
         }
-        // Whoever comes from here on starts another task, which reads anew.
-        reader.with(Results::stop);
+        // Whoever comes from here on wants it read anew: by this task, or by the next one.
         if let Ok(transport) = service.transport() {
             transport.unfollow(service.index(), Topic::Results, partition);
         }
-        reader.kept.store(false, Ordering::Release);
-        // Somebody may have come between.
-        if reader.results.lock().is_idle() || reader.kept.swap(true, Ordering::AcqRel) {
+        if keeping.end_if_idle() {
             return;
         }
     }

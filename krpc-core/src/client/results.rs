@@ -171,10 +171,15 @@ impl<W: Clone> Results<W> {
         }
     }
 
-    /// The partition is not followed any more.
-    pub(super) fn stop(&mut self) {
-        self.reading = false;
-        self.forget();
+    /// If nobody waits, the partition is not followed any more: whoever comes from here on wants it
+    /// read anew.
+    pub(super) fn stop_if_idle(&mut self) -> bool {
+        let idle = self.is_idle();
+        if idle {
+            self.reading = false;
+            self.forget();
+        }
+        idle
     }
 
     /// Whether nobody waits.
