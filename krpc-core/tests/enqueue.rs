@@ -11,7 +11,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Wake},
+    thread::{self, Thread},
     time::Duration,
 };
 
@@ -30,7 +31,10 @@ use krpc_core::{
         ServerEvents, ServerTransport, Target, Topic, Topics, Topology,
     },
 };
-use tokio::time::timeout;
+use tokio::{
+    runtime::{Builder, Handle},
+    time::timeout,
+};
 
 static ADD: MethodDescriptor = MethodDescriptor {
     name: "add",
@@ -109,8 +113,9 @@ impl Producer for Side {
 
 impl Topics for Side {
     fn open_topic(&self, _: u16, topic: Topic) -> BoxFuture<'_, Result<u32, SetupError>> {
-        assert_eq!(topic, Topic::Results);
+        assert!(matches!(topic, Topic::Results | Topic::Cancels));
         Box::pin(async {
+            let _needed = Handle::current();
             self.script.opened.fetch_add(1, Ordering::Relaxed);
             if self.script.stuck.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
@@ -132,7 +137,10 @@ impl Topics for Side {
     ) -> BoxFuture<'_, Result<(i64, i64), Status>> {
         assert_eq!((topic, partition), (Topic::Results, 0));
         self.script.asked.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async { Ok((0, self.script.end.load(Ordering::Relaxed))) })
+        Box::pin(async {
+            let _needed = Handle::current();
+            Ok((0, self.script.end.load(Ordering::Relaxed)))
+        })
     }
 }
 
@@ -220,6 +228,79 @@ async fn a_channel_that_is_closed_ends_what_waits_for_the_results() {
     channel.close().await;
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.code(), Some(Code::Cancelled), "{error}");
+}
+
+/// This transport cannot follow a topic, so that whoever attaches waits for that.
+#[tokio::test]
+async fn a_channel_that_is_closed_ends_what_is_attached() {
+    let (script, channel, client) = setup();
+    let ticket = add(&client).enqueue().await.unwrap();
+    let asked = script.asked.load(Ordering::Relaxed);
+    let waiting = tokio::spawn(client.attach(&ticket));
+    while script.asked.load(Ordering::Relaxed) == asked {
+        tokio::task::yield_now().await;
+    }
+    channel.close().await;
+    let ended = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap_err().code(), Some(Code::Cancelled));
+    let error = client.attach(&ticket).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Unavailable), "{error}");
+}
+
+#[test]
+fn a_ticket_is_of_use_outside_of_any_runtime() {
+    let (_script, channel, client) = setup();
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let ticket = runtime.block_on(add(&client).enqueue()).unwrap();
+    let attached = client.attach(&ticket).timeout(Duration::from_millis(20));
+    let error = block_on(attached).unwrap_err();
+    assert_eq!(error.code(), Some(Code::DeadlineExceeded), "{error}");
+    let error = block_on(client.status(&ticket)).unwrap_err();
+    assert_eq!(error.code(), Some(Code::Unimplemented), "{error}");
+    block_on(client.cancel(&ticket)).unwrap();
+    drop(channel);
+}
+
+#[test]
+fn results_are_read_on_when_the_runtime_of_whoever_came_first_has_ended() {
+    let (script, _channel, client) = setup();
+    let runtime = |mut of: Builder| of.enable_all().build().unwrap();
+    let channels = runtime(Builder::new_multi_thread());
+    let ticket = channels.block_on(add(&client).enqueue()).unwrap();
+    let first = runtime(Builder::new_current_thread());
+    let attached = client.attach(&ticket).timeout(Duration::from_millis(20));
+    first.block_on(async { attached.await.unwrap_err() });
+    drop(first);
+    channels.block_on(async {
+        let asked = script.asked.load(Ordering::Relaxed);
+        let again = async {
+            while script.asked.load(Ordering::Relaxed) == asked {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = client.attach(&ticket) => panic!("{answer:?}"),
+            read = timeout(Duration::from_secs(10), again) => read.unwrap(),
+        }
+    });
+}
+
+/// Polls it on this thread, which has no runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 /// Its method's timeout of a millisecond bounds an execution, not the wait for the broker.

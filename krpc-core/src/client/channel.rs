@@ -10,6 +10,8 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -369,6 +371,17 @@ impl ServiceChannel {
     /// Once the service was opened, the runtime in which it was.
     pub(super) fn runtime(&self) -> Option<&Handle> {
         self.runtime.get()
+    }
+
+    /// Polls this within that runtime: whoever polls a call need not be within any, and the
+    /// transport may need one.
+    pub(super) async fn inside<R>(&self, what: impl Future<Output = R>) -> R {
+        let mut what = pin!(what);
+        poll_fn(|cx| {
+            let _inside = self.runtime().map(Handle::enter);
+            what.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// The service's index within its channel.

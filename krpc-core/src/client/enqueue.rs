@@ -11,7 +11,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     marker::PhantomData,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -19,7 +19,7 @@ use std::{
 
 use parking_lot::Mutex;
 use smallvec::smallvec;
-use tokio::{runtime::Handle, sync::OnceCell};
+use tokio::sync::OnceCell;
 
 use super::{
     call::Client,
@@ -199,7 +199,7 @@ impl ServiceChannel {
 
     /// Finds or creates the results, at most until then.
     async fn results_before(&self, deadline: Time) -> Result<Results, Status> {
-        let mut opening = pin!(async {
+        let opening = async {
             tokio::select! {
                 opened = self.results.0.get_or_try_init(|| self.open_results()) => {
                     opened.map(|known| known.lock().results)
@@ -209,14 +209,8 @@ impl ServiceChannel {
                     Status::new(Code::Unavailable, message)
                 })),
             }
-        });
-        // Whoever polls the call need not be within a runtime, and the transport may need one.
-        let runtime = self.runtime();
-        poll_fn(|cx| {
-            let _inside = runtime.map(Handle::enter);
-            opening.as_mut().poll(cx)
-        })
-        .await
+        };
+        self.inside(opening).await
     }
 
     async fn open_results(&self) -> Result<Mutex<Known>, Status> {

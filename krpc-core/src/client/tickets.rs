@@ -37,6 +37,9 @@ use crate::{
     wire::frame::Cancel,
 };
 
+/// Of a call whose deadline passed.
+const UNANSWERED: &str = "the call was not answered before its deadline";
+
 /// How far a call is that was enqueued.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -48,7 +51,8 @@ pub enum TicketStatus {
         /// calls; `None` where that is not known.
         ahead: Option<u64>,
     },
-    /// Its handler was begun, for the so-manieth time.
+    /// Its handler was begun, for the so-manieth time. Should its server be gone, a call that is
+    /// executed once at most seems to run until its deadline, and is unknown from then on.
     Running {
         /// 1 is the first time.
         attempt: u32,
@@ -167,7 +171,10 @@ impl<T: DeserializeOwned, E> Future for AttachReply<T, E> {
                 State::Built(plan) => {
                     let Plan { client, stub, timeout } = &**plan;
                     let (client, stub, timeout) = (client.clone(), stub.clone(), *timeout);
-                    let answer = async move { answer(&client, &stub, timeout).await };
+                    let answer = async move {
+                        let service = client.service();
+                        service.inside(answer(service, &stub, timeout)).await
+                    };
                     self.state = State::Waiting(Box::pin(answer));
                 }
             }
@@ -224,10 +231,20 @@ async fn within<R>(
     what: impl Future<Output = Result<R, Status>>,
 ) -> Result<R, Status> {
     let until = service.clock().now() + service.options().timeout;
+    service.inside(before(service, until, "the broker did not answer", what)).await
+}
+
+/// Until then, or until the channel is closed.
+async fn before<R>(
+    service: &ServiceChannel,
+    until: Time,
+    late: &str,
+    what: impl Future<Output = Result<R, Status>>,
+) -> Result<R, Status> {
     tokio::select! {
         biased;
         done = what => done,
-        () = service.wait_until(until) => Err(out_of_time(service, "the broker did not answer")),
+        () = service.wait_until(until) => Err(out_of_time(service, late)),
     }
 }
 
@@ -237,48 +254,52 @@ fn out_of_time(service: &ServiceChannel, message: &str) -> Status {
 }
 
 async fn answer(
-    client: &Client,
+    service: &Arc<ServiceChannel>,
     stub: &Stub,
     timeout: Option<Duration>,
 ) -> Result<Completion, Status> {
-    let service = client.service();
     let began = service.clock().now();
-    let waiting = async {
-        let watching = watch(service, stub).await?.ok_or_else(gone)?;
-        if watching.is_cut().await {
-            let (_, end) = service.results_bounds(stub.results_partition).await?;
-            let seen = watching.read_to(end).await;
-            if seen.answer.is_none() && status(service, stub).await? == TicketStatus::Unknown {
-                return Err(gone());
-            }
-        }
-        if timeout.is_some() {
-            return Ok(watching.answered().await);
-        }
-        tokio::select! {
-            biased;
-            answer = watching.answered() => return Ok(answer),
-            () = service.wait_until(local(service, stub.deadline)) => {}
-        }
-        // It may stand there nevertheless.
-        let (_, end) = service.results_bounds(stub.results_partition).await?;
-        let late = || out_of_time(service, "the call was not answered before its deadline");
-        watching.read_to(end).await.answer.ok_or_else(late)
-    };
-    let completion = match timeout {
-        None => waiting.await?,
-        Some(timeout) => tokio::select! {
-            biased;
-            answer = waiting => answer?,
-            () = service.wait_until(began + timeout) => {
-                return Err(out_of_time(service, "there was no answer yet; attach again"));
-            }
-        },
+    let completion = if let Some(timeout) = timeout {
+        let late = "there was no answer yet; attach again";
+        before(service, began + timeout, late, find(service, stub, false)).await?
+    } else {
+        // Whatever the broker does, at most as long as the call lives and a question takes. The
+        // broker's time is known once the service is open.
+        let last = || local(service, stub.deadline) + service.options().timeout;
+        before(service, last(), UNANSWERED, open(service, stub)).await?;
+        before(service, last(), UNANSWERED, find(service, stub, true)).await?
     };
     let elapsed = service.clock().now().saturating_since(began);
     // It may have been there long before anybody asked.
     let server_elapsed = completion.server_elapsed.min(elapsed);
     Ok(Completion { elapsed, server_elapsed, flight_request: Duration::ZERO, ..completion })
+}
+
+/// The answer, or that there is none; `in_time`, also that there was none by the call's deadline.
+async fn find(
+    service: &Arc<ServiceChannel>,
+    stub: &Stub,
+    in_time: bool,
+) -> Result<Completion, Status> {
+    let watching = watch(service, stub).await?.ok_or_else(gone)?;
+    if watching.is_cut().await {
+        let (_, end) = service.results_bounds(stub.results_partition).await?;
+        let seen = watching.read_to(end).await;
+        if seen.answer.is_none() && status(service, stub).await? == TicketStatus::Unknown {
+            return Err(gone());
+        }
+    }
+    if !in_time {
+        return Ok(watching.answered().await);
+    }
+    tokio::select! {
+        biased;
+        answer = watching.answered() => return Ok(answer),
+        () = service.wait_until(local(service, stub.deadline)) => {}
+    }
+    // It may stand there nevertheless.
+    let (_, end) = service.results_bounds(stub.results_partition).await?;
+    watching.read_to(end).await.answer.ok_or_else(|| out_of_time(service, UNANSWERED))
 }
 
 /// Waits for news of the call; `None` if its partition of results is not there (any more).
@@ -312,6 +333,9 @@ async fn status(service: &Arc<ServiceChannel>, stub: &Stub) -> Result<TicketStat
         });
     }
     Ok(match (place, seen.attempt) {
+        // One that is executed once at most is finished for the group before it begins. None runs
+        // longer than to its deadline.
+        (Standing::Gone, Some(attempt)) if !expired => TicketStatus::Running { attempt },
         (Standing::Gone, _) => TicketStatus::Unknown,
         (_, Some(attempt)) => TicketStatus::Running { attempt },
         _ if expired => TicketStatus::Expired,
