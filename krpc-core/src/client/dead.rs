@@ -203,9 +203,14 @@ impl DeadLetters {
     /// told nothing more. If it fails again it becomes another letter. Nothing happens if the
     /// letter was replayed before.
     ///
+    /// The broker gets the call once at most, since nobody knows here whether its method may be
+    /// executed twice. Where nobody can tell whether the broker has it, the letter is not marked.
+    ///
     /// # Errors
-    /// There is no such letter, or it was dropped; the call could not be sent.
+    /// There is no such letter, or it was dropped; the call could not be sent, or its outcome is
+    /// unknown ([`Status::is_outcome_unknown`], or `DeadlineExceeded`).
     pub async fn replay(&self, id: &LetterId) -> Result<(), DeadLetterError> {
+        self.service.expect_exact();
         let (letter, fate) = self.find(*id).await?;
         match fate {
             Some((Fate::Replayed, _)) => return Ok(()),
@@ -260,7 +265,7 @@ impl DeadLetters {
             terms: Some(Box::new(terms)),
             timeout,
             receipt: Some(receipt.min(timeout)),
-            at_most_once: false,
+            at_most_once: true,
         };
         self.service.stored(|machine, waiter, now| machine.start(call, waiter, now)).await
     }
