@@ -84,13 +84,7 @@ impl<W> ClientMachine<W> {
         now: Time,
         choose: impl FnOnce(&mut Balance) -> u32,
     ) -> Result<CallId, Status> {
-        if let Some(status) = &self.closed {
-            return Err(status.clone());
-        }
-        if self.pending.len() >= self.setup.max_in_flight {
-            let message = format!("{} calls are in flight, the most allowed", self.pending.len());
-            return Err(Status::new(Code::ResourceExhausted, message));
-        }
+        self.admit()?;
         let key = call.terms.as_ref().and_then(|terms| terms.key.as_deref());
         let partition = match key {
             None => choose(&mut self.balance),
@@ -137,11 +131,22 @@ impl<W> ClientMachine<W> {
         }
     }
 
+    fn admit(&self) -> Result<(), Status> {
+        if let Some(status) = &self.closed {
+            return Err(status.clone());
+        }
+        if self.pending.len() >= self.setup.max_in_flight {
+            let message = format!("{} calls are in flight, the most allowed", self.pending.len());
+            return Err(Status::new(Code::ResourceExhausted, message));
+        }
+        Ok(())
+    }
+
     /// Puts a frame that is no call into another topic; it ends as a call does that waits for its
     /// receipt only.
     ///
     /// # Errors
-    /// The channel is closed, or the frame cannot be written.
+    /// The channel is closed, too much is in flight, or the frame cannot be written.
     pub(super) fn post(
         &mut self,
         (topic, partition, destination): (Topic, u32, InstanceId),
@@ -150,9 +155,7 @@ impl<W> ClientMachine<W> {
         waiter: W,
         now: Time,
     ) -> Result<CallId, Status> {
-        if let Some(status) = &self.closed {
-            return Err(status.clone());
-        }
+        self.admit()?;
         let deadline = now + wait;
         let posted = InFlight {
             // Of no calls partition, so no server's.

@@ -12,7 +12,11 @@ use crate::{
     inbox::Inbox,
     outbox::Transmit,
     transport::{Delivery, Topology},
-    wire::{MAX_PACKET_BYTES, frame::Frame, packet::Routes},
+    wire::{
+        MAX_PACKET_BYTES,
+        frame::{Cancel, Frame},
+        packet::Routes,
+    },
 };
 
 const NOW: Time = Time::from_micros(1_800_000_000_000_000);
@@ -245,6 +249,25 @@ fn a_channel_that_breaks_does_not_ask_for_an_at_most_once_call_to_be_made_again(
         assert!(ended.message().contains("gone"), "{ended}");
         assert_eq!(status(machine.poll_call(other, &8)), cause);
     }
+}
+
+#[test]
+fn what_is_posted_is_in_flight_as_calls_are() {
+    let mut machine = client();
+    machine.setup.max_in_flight = 1;
+    let post = |machine: &mut Machine| {
+        let lane = (Topic::Cancels, 0, InstanceId::ANY);
+        let cancel = Cancel { call: CallId(1) };
+        machine.post(lane, |out| cancel.encode(out), SECOND, 7, NOW)
+    };
+    let id = post(&mut machine).unwrap();
+    for refused in [post(&mut machine), machine.start(plain(), 7, NOW)] {
+        assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+    }
+    let transmit = sent(&mut machine).remove(0);
+    deliver(&mut machine, &transmit, 0);
+    assert!(machine.poll_call(id, &7).is_some());
+    assert!(post(&mut machine).is_ok());
 }
 
 #[test]
