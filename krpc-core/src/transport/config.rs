@@ -8,9 +8,6 @@ use crate::wire;
 /// Partitions of a results topic: whoever waits for one answer reads along a fourth of them.
 const RESULT_PARTITIONS: u32 = 4;
 
-/// Retention of a cancels topic.
-const CANCELS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// What every transport needs to know; the façade fills it from the builder and `KRPC_*`.
 #[derive(Clone)]
 pub struct TransportConfig {
@@ -22,7 +19,7 @@ pub struct TransportConfig {
     pub min_call_partitions: u32,
     /// Partitions of a replies topic that is created here.
     pub reply_partitions: u32,
-    /// Retention of a calls topic that is created here.
+    /// Retention of a calls topic that is created here, and of its cancels.
     pub calls_retention: Duration,
     /// Retention of a replies topic that is created here.
     pub replies_retention: Duration,
@@ -157,12 +154,11 @@ impl TransportConfig {
     /// The retention of a topic that is created here.
     pub const fn retention(&self, topic: Topic) -> Duration {
         match topic {
-            Topic::Calls => self.calls_retention,
+            // A cancel is kept as long as the call that it may still meet.
+            Topic::Calls | Topic::Cancels => self.calls_retention,
             Topic::Replies => self.replies_retention,
             Topic::Results => self.results_retention,
             Topic::Dead => self.dead_retention,
-            // As long as the calls that they may still meet.
-            Topic::Cancels => CANCELS_RETENTION,
         }
     }
 
