@@ -211,6 +211,9 @@ fn a_ticket_that_does_not_fit_is_refused_or_unknown() {
         // Of a call that is done and of which nothing is there.
         let never = forged(&ticket, "call", 12_345);
         until(&client, &never, |it| *it == TicketStatus::Unknown).await;
+        // As if the results had been made anew since then.
+        let error = client.attach(&forged(&never, "results_from", 999)).await.unwrap_err();
+        assert_eq!(error.code(), Some(Code::NotFound), "{error}");
         // As if its answer could have been before what is kept.
         let cut = forged(&never, "results_from", -1);
         let error = client.attach(&cut).await.unwrap_err();

@@ -198,9 +198,8 @@ impl ServiceChannel {
         let Some(from) = reader.with(|results| results.poll_follow(low)) else { return Ok(()) };
         let transport = self.transport()?;
         transport.follow(self.index(), Topic::Results, partition, from).await?;
-        // What was removed meanwhile does not come any more.
-        let (low, _) = self.results_bounds(partition).await?;
-        reader.with(|results| results.skip_to(low));
+        let bounds = self.results_bounds(partition).await?;
+        reader.with(|results| results.followed(bounds));
         Ok(())
     }
 }

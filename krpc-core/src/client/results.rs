@@ -48,6 +48,8 @@ struct Watch<W> {
     seen: Seen,
     /// The reading has not been where this one's begins.
     pending: bool,
+    /// It has, and where the partition begins now is still to be told.
+    following: bool,
     /// Also woken when the partition was read so far.
     until: Option<i64>,
     waiter: Option<W>,
@@ -70,8 +72,10 @@ pub(super) struct Results<W> {
     most: usize,
     watches: Slab<Watch<W>>,
     by_call: HashMap<CallName, Vec<usize>>,
-    /// The oldest offset that the partition had when its reading began.
+    /// The oldest offset that the partition had when its reading had begun.
     low: i64,
+    /// The next offset that it had by then at least.
+    end: i64,
     wakes: Vec<W>,
 }
 
@@ -89,6 +93,7 @@ impl<W> Default for Results<W> {
             watches: Slab::new(),
             by_call: HashMap::new(),
             low: 0,
+            end: 0,
             wakes: Vec::new(),
         }
     }
@@ -100,7 +105,8 @@ impl<W: Clone> Results<W> {
     pub(super) fn watch(&mut self, call: CallName, from: i64) -> (usize, bool) {
         let pending = !self.reading || from < self.covered_from;
         let seen = if pending { Seen::default() } else { self.recall(call) };
-        let watch = Watch { call, from, seen, pending, until: None, waiter: None };
+        let watch =
+            Watch { call, from, seen, pending, following: false, until: None, waiter: None };
         let id = self.watches.insert(watch);
         self.by_call.entry(call).or_default().push(id);
         (id, pending)
@@ -133,14 +139,15 @@ impl<W: Clone> Results<W> {
     }
 
     /// Whether the partition may have had an answer that is kept no longer: it begins later than
-    /// that could have been. Known once it is read for this one.
+    /// that could have been, or perhaps ends earlier, since it was made anew. Known once it is read
+    /// for this one.
     pub(super) fn poll_cut(&mut self, id: usize, waiter: &W) -> Option<bool> {
         let watch = self.watches.get_mut(id)?;
-        if watch.pending && watch.seen.answer.is_none() {
+        if (watch.pending || watch.following) && watch.seen.answer.is_none() {
             watch.waiter = Some(waiter.clone());
             return None;
         }
-        Some(watch.from < self.low)
+        Some(watch.from < self.low || watch.from > self.end)
     }
 
     /// Where to begin to read, for those who wait for that.
@@ -149,16 +156,15 @@ impl<W: Clone> Results<W> {
         pending.map(|(_, watch)| watch.from).min()
     }
 
-    /// The partition, whose oldest record is at `low`, is followed from the yielded offset on.
+    /// The partition, whose oldest record is at `low`, is followed from the yielded offset on. Then
+    /// [`Results::followed`] says more.
     pub(super) fn poll_follow(&mut self, low: i64) -> Option<i64> {
         let from = self.wants()?.max(low);
         self.forget();
         self.stale = Some(self.next);
         (self.covered_from, self.next, self.low, self.reading) = (from, from, low, true);
         for (_, watch) in &mut self.watches {
-            if std::mem::take(&mut watch.pending) {
-                self.wakes.extend(watch.waiter.take());
-            }
+            watch.following |= std::mem::take(&mut watch.pending);
         }
         Some(from)
     }
@@ -187,8 +193,15 @@ impl<W: Clone> Results<W> {
         self.watches.is_empty()
     }
 
-    /// Nothing is left of the partition before this offset.
-    pub(super) fn skip_to(&mut self, low: i64) {
+    /// What the partition had by the time that it was followed: nothing is left of it before
+    /// `low`, and what was removed meanwhile does not come any more.
+    pub(super) fn followed(&mut self, (low, end): (i64, i64)) {
+        (self.low, self.end) = (self.low.max(low), end);
+        for (_, watch) in &mut self.watches {
+            if std::mem::take(&mut watch.following) {
+                self.wakes.extend(watch.waiter.take());
+            }
+        }
         if low > self.next {
             self.next = low;
             self.covered_from = low;
@@ -209,6 +222,7 @@ impl<W: Clone> Results<W> {
             self.stale = None;
         }
         self.next = record.offset.saturating_add(1);
+        self.end = self.end.max(self.next);
         // What is no answer of ours says nothing. That a packet came before does not matter here.
         if let Ok(packet) = Packet::open_any(&record.payload) {
             let (caller, server) = (packet.header.destination, packet.header.sender);
@@ -216,7 +230,7 @@ impl<W: Clone> Results<W> {
                 match frame {
                     Ok(Frame::Reply(reply)) => {
                         let call = (caller, reply.call);
-                        let answer = completion(reply, server, &record.payload);
+                        let answer = completion(reply, server);
                         let bytes = OVERHEAD + len(&answer);
                         self.note(call, record.offset, bytes, |seen| {
                             seen.answer.get_or_insert(answer);
@@ -288,10 +302,12 @@ impl<W: Clone> Results<W> {
     }
 }
 
-fn completion(reply: Reply<'_>, server: InstanceId, payload: &Bytes) -> Completion {
+fn completion(reply: Reply<'_>, server: InstanceId) -> Completion {
+    // Copies: what is remembered is not to keep whole records in memory, of which but one small
+    // value is counted.
     let ending = match reply.outcome {
-        Outcome::Ok { codec, value } => Ending::Ok(codec, payload.slice_ref(value)),
-        Outcome::App { codec, value } => Ending::App(codec, payload.slice_ref(value)),
+        Outcome::Ok { codec, value } => Ending::Ok(codec, Bytes::copy_from_slice(value)),
+        Outcome::App { codec, value } => Ending::App(codec, Bytes::copy_from_slice(value)),
         Outcome::Status(status) => Ending::Status(status),
     };
     Completion {

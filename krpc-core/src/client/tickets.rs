@@ -283,9 +283,15 @@ async fn find(
 ) -> Result<Completion, Status> {
     let watching = watch(service, stub).await?.ok_or_else(gone)?;
     if watching.is_cut().await {
-        let (_, end) = service.results_bounds(stub.results_partition).await?;
+        let (low, end) = service.results_bounds(stub.results_partition).await?;
         let seen = watching.read_to(end).await;
-        if seen.answer.is_none() && status(service, stub).await? == TicketStatus::Unknown {
+        // A partition that was made anew is not read from where its answers are.
+        let anew = stub.results_from > end;
+        let lost = async || {
+            let cut = stub.results_from < low;
+            Ok::<_, Status>(cut && status(service, stub).await? == TicketStatus::Unknown)
+        };
+        if seen.answer.is_none() && (anew || lost().await?) {
             return Err(gone());
         }
     }

@@ -103,7 +103,9 @@ fn what_was_read_is_remembered_and_what_lies_before_is_read_again() {
     assert_eq!(log.poll_cut(earlier, &8), None);
     // Both in one reading, from the earlier on.
     assert_eq!(log.poll_follow(0), Some(2));
-    assert_eq!((log.take_wakes(), log.wants()), (vec![99, 8], None));
+    assert_eq!((log.take_wakes(), log.wants()), (vec![], None));
+    log.followed((0, 20));
+    assert_eq!(log.take_wakes(), [99, 8]);
     assert_eq!(log.poll_cut(earlier, &8), Some(false));
     // What is left over from the reading before is not taken for this one's.
     log.handle_record(&record(20, ALICE, &[reply(20, b"1")]));
@@ -137,12 +139,29 @@ fn what_is_kept_no_longer_is_told() {
     let mut log = Log::default();
     let (lost, _) = log.watch((ALICE, CallId(1)), 3);
     let (kept, _) = log.watch((ALICE, CallId(2)), 30);
+    let (cut, _) = log.watch((ALICE, CallId(3)), 22);
+    let (beyond, _) = log.watch((ALICE, CallId(4)), 41);
     assert_eq!(log.poll_follow(20), Some(20));
-    assert_eq!((log.poll_cut(lost, &1), log.poll_cut(kept, &1)), (Some(true), Some(false)));
+    assert_eq!(log.poll_cut(cut, &2), None, "it may be removed just now");
     assert_eq!(log.poll(lost, Some(25), &1), None);
-    log.skip_to(25);
-    assert_eq!(log.take_wakes(), [1]);
+    log.followed((25, 40));
+    assert_eq!(log.take_wakes(), [1, 2]);
+    let told = [lost, kept, cut, beyond].map(|id| log.poll_cut(id, &1));
+    assert_eq!(told, [true, false, true, true].map(Some));
     assert!(log.poll(lost, Some(25), &1).is_some());
+    log.handle_record(&record(40, ALICE, &[]));
+    assert_eq!(log.poll_cut(beyond, &1), Some(false));
+}
+
+/// A record holds many answers, of which few may be wanted.
+#[test]
+fn an_answer_does_not_keep_its_record_in_memory() {
+    let mut log = read_from(0);
+    let (id, _) = log.watch((ALICE, CallId(1)), 0);
+    let record = record(0, ALICE, &[reply(1, b"1")]);
+    log.handle_record(&record);
+    assert!(answer(&mut log, id).is_some());
+    assert!(record.payload.is_unique());
 }
 
 #[test]
