@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use krpc::{Error, Server, ShutdownError, prelude::*};
+use krpc::{Error, RetryPolicy, Server, ShutdownError, TicketStatus, prelude::*};
 use tokio::sync::Semaphore;
 
 use crate::support::{ON_PURPOSE, Place, eventually, scenario, start};
@@ -111,6 +111,39 @@ fn a_call_that_is_cut_off_is_told_so_and_not_executed_again() {
         let second = place.serve(TillServer::new(cashier.clone())).await;
         assert_eq!(client.pay(6).await, Ok(6));
         assert_eq!((cashier.held(), second.stats().counts.executed), (1, 1));
+    });
+}
+
+#[test]
+fn its_ticket_says_that_it_runs_though_the_group_is_past_it() {
+    scenario(async |place| {
+        let (cashier, _server, client) = till(&place).await;
+        let ticket = client.hold(5).enqueue().await.unwrap();
+        eventually("it runs", || cashier.held() == 1).await;
+        let running = async {
+            while client.status(&ticket).await != Ok(TicketStatus::Running { attempt: 1 }) {}
+        };
+        tokio::time::timeout(secs(20), running).await.unwrap();
+        cashier.gate.add_permits(1);
+        assert_eq!(client.attach(&ticket).await, Ok(5));
+        assert_eq!(client.status(&ticket).await, Ok(TicketStatus::Done));
+    });
+}
+
+#[test]
+fn it_cannot_be_repeated_and_its_caller_is_told_why() {
+    scenario(async |place| {
+        let (_, _server, client) = till(&place).await;
+        let repeated = [
+            client.pay(1).hedge(millis(10)),
+            client.pay(1).retry(RetryPolicy::new()),
+            client.pay(1).idempotency_key("once"),
+        ];
+        for error in join_all(repeated).await {
+            let error = error.unwrap_err();
+            assert_eq!(error.code(), Some(Code::InvalidArgument), "{error}");
+            assert!(error.to_string().contains("is executed once at most"), "{error}");
+        }
     });
 }
 

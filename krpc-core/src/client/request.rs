@@ -146,10 +146,16 @@ impl Request {
         let hedged = repeats.hedge.is_some();
         let retried = repeats.policy.is_some_and(|policy| policy.repeats());
         let has_key = self.terms.as_ref().is_some_and(|terms| terms.key.is_some());
+        let what = if hedged { "hedged" } else { "retried" };
         let message = match () {
             () if !hedged && !retried => return None,
+            () if self.promises().at_most_once => {
+                return Some(format!(
+                    "{} is executed once at most, so it cannot be {what}",
+                    self.path
+                ));
+            }
             () if !self.idempotent() => {
-                let what = if hedged { "hedged" } else { "retried" };
                 return Some(format!(
                     "{} is not `#[rpc(idempotent)]` and the call has no idempotency key, so it \
                      cannot be {what}",
