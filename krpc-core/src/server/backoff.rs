@@ -59,10 +59,11 @@ impl Backoff {
         mixed ^ (mixed >> 31)
     }
 
-    /// Keeps a call until then.
+    /// Keeps a call until then, one that holds nothing of its record, as none does that was kept
+    /// while it ran.
     pub fn push(&mut self, call: Box<Call>, at: Time) -> Due {
         self.pushed += 1;
-        self.bytes += call.value.len();
+        self.bytes += call.bytes();
         let due = (at, self.pushed);
         self.calls.insert(due, call);
         due
@@ -80,7 +81,7 @@ impl Backoff {
     /// Takes a call out.
     pub fn cancel(&mut self, due: Due) -> Option<Box<Call>> {
         let call = self.calls.remove(&due)?;
-        self.bytes -= call.value.len();
+        self.bytes -= call.bytes();
         Some(call)
     }
 
@@ -88,7 +89,7 @@ impl Backoff {
     pub fn forget(&mut self, partition: PartitionId) -> usize {
         let before = self.calls.len();
         self.calls.retain(|_, call| call.origin.position.partition != partition);
-        self.bytes = self.calls.values().map(|call| call.value.len()).sum();
+        self.bytes = self.calls.values().map(|call| call.bytes()).sum();
         before - self.calls.len()
     }
 
@@ -107,7 +108,7 @@ impl Backoff {
         self.calls.is_empty()
     }
 
-    /// The bytes of their arguments.
+    /// What they hold in memory.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }

@@ -114,7 +114,7 @@ impl Cancels {
     pub(super) fn forget(&mut self, partition: PartitionId) -> usize {
         let before = self.held.len();
         self.held.retain(|call| call.origin.position.partition != partition);
-        self.bytes = self.held.iter().map(|call| call.value.len()).sum();
+        self.bytes = self.held.iter().map(|call| call.bytes()).sum();
         before - self.held.len()
     }
 
@@ -122,7 +122,7 @@ impl Cancels {
         self.look
     }
 
-    /// The bytes of the arguments of the calls that wait.
+    /// What the calls that wait hold in memory.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -136,10 +136,11 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// Such a call waits.
-    pub(super) fn hold(&mut self, call: Call) {
+    pub(super) fn hold(&mut self, mut call: Call) {
+        call.detach();
         self.intake.list(&call.origin, Stage::Held);
         let cancels = &mut self.cancels_read;
-        cancels.bytes += call.value.len();
+        cancels.bytes += call.bytes();
         cancels.held.push_back(call);
         // Nobody has said what time it is: at once.
         cancels.look = Some(Time::default());
@@ -277,7 +278,7 @@ impl<K: Clone> ServerMachine<K> {
         let (these, others): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|call| service_of(call) == service);
         self.cancels_read.held = others.into();
-        self.cancels_read.bytes = self.cancels_read.held.iter().map(|call| call.value.len()).sum();
+        self.cancels_read.bytes = self.cancels_read.held.iter().map(|call| call.bytes()).sum();
         these
     }
 

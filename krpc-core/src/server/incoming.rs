@@ -107,6 +107,27 @@ const ONCE: ServerRetry = ServerRetry {
 };
 
 impl Call {
+    /// Copies what it has of its record. Whoever keeps a call for long would keep the whole record
+    /// in memory otherwise, with all the others that it came with.
+    pub(super) fn detach(&mut self) {
+        if let Method::Other(path) = &mut self.method {
+            *path = Bytes::copy_from_slice(path);
+        }
+        self.value = Bytes::copy_from_slice(&self.value);
+        if let Some(frame) = &mut self.frame {
+            **frame = Bytes::copy_from_slice(frame);
+        }
+    }
+
+    /// What it holds in memory, once it is detached, but for small things.
+    pub(super) fn bytes(&self) -> usize {
+        let path = match &self.method {
+            Method::Known(_) => 0,
+            Method::Other(path) => path.len(),
+        };
+        path + self.value.len() + self.frame.as_ref().map_or(0, |frame| frame.len())
+    }
+
     /// A term that this server cannot keep to yet: the call is refused rather than executed.
     pub(super) fn unkept_term(&self) -> Option<&'static str> {
         let terms = self.terms.as_deref()?;

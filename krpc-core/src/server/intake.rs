@@ -169,7 +169,7 @@ impl<K: Clone> Intake<K> {
             self.index.remove(&key(&origin));
             return Some(Next::Expired(origin));
         }
-        let kept = call.is_queued().then(|| Box::new(call.clone()));
+        let kept = call.is_queued().then(|| keep(&call));
         let cancel = cancel(&mut call);
         let running = Running { origin, fate: Fate::Wanted, kept, cancel: cancel.clone() };
         let place = self.running.insert(running);
@@ -306,6 +306,13 @@ impl<K: Clone> Intake<K> {
     pub const fn limit(&self) -> usize {
         self.limit
     }
+}
+
+/// A call to be executed again, perhaps: its handler may run for long.
+fn keep(call: &Call) -> Box<Call> {
+    let mut kept = Box::new(call.clone());
+    kept.detach();
+    kept
 }
 
 /// What tells calls apart: a client numbers the calls of each service anew.

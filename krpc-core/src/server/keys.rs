@@ -81,7 +81,7 @@ impl Keys {
 
     /// Takes a call of a key, behind the key's others; gives it back if it may go on at once. One
     /// without a key does.
-    pub fn push(&mut self, call: Call) -> Option<Call> {
+    pub fn push(&mut self, mut call: Call) -> Option<Call> {
         let (Some(key), position) = (call.origin.key, call.origin.position) else {
             return Some(call);
         };
@@ -92,8 +92,9 @@ impl Keys {
             queue.active = true;
             return Some(call);
         }
+        call.detach();
         self.waiting += 1;
-        self.bytes += call.value.len();
+        self.bytes += call.bytes();
         queue.waiting.insert(position, Box::new(call));
         None
     }
@@ -116,7 +117,7 @@ impl Keys {
         let (_, call) = queue.waiting.pop_first()?;
         queue.active = true;
         self.waiting -= 1;
-        self.bytes -= call.value.len();
+        self.bytes -= call.bytes();
         Some(*call)
     }
 
@@ -150,7 +151,7 @@ impl Keys {
         let queue = self.queues.get_mut(&(position.partition, key))?;
         let call = queue.waiting.remove(&position)?;
         self.waiting -= 1;
-        self.bytes -= call.value.len();
+        self.bytes -= call.bytes();
         Some(call)
     }
 
@@ -162,7 +163,7 @@ impl Keys {
             if *owner == partition {
                 let waiting = std::mem::take(&mut queue.waiting);
                 self.waiting -= waiting.len();
-                self.bytes -= waiting.values().map(|call| call.value.len()).sum::<usize>();
+                self.bytes -= waiting.values().map(|call| call.bytes()).sum::<usize>();
             }
         }
         before - self.waiting
@@ -190,7 +191,7 @@ impl Keys {
         self.waiting
     }
 
-    /// The bytes of their arguments.
+    /// What they hold in memory.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }

@@ -138,6 +138,34 @@ fn a_key_waits_for_its_call_that_failed_and_others_go_on() {
     assert_eq!(commits(&mut machine), [1]);
 }
 
+/// A packet of many calls stays in memory as long as any slice of it does.
+#[test]
+fn what_is_set_aside_holds_nothing_of_its_record_and_is_counted_whole() {
+    let mut machine = sum(1);
+    let Frame::Request(unknown) = one_way(3, Some(b"a")) else { unreachable!() };
+    let unknown = Frame::Request(Request { path: "acme.Sum/other", ..unknown });
+    let frames = [one_way(1, Some(b"a")), one_way(2, Some(b"a")), unknown];
+    let Record { payload, .. } = record(HERE, 0, &frames);
+    let arrived = Record { payload: payload.clone(), ..record(HERE, 0, &frames) };
+    machine.handle_record(&arrived, NOW);
+    drop(arrived);
+    let dispatch = machine.poll_dispatch(NOW, |_| 7).unwrap();
+    let kept = dispatch.call.bytes();
+    assert!(kept > dispatch.call.value.len() && !payload.is_unique());
+    let place = dispatch.place;
+    drop(dispatch);
+    assert!(payload.is_unique(), "neither the one that runs nor those behind it hold it");
+    assert!((kept * 2..kept * 3).contains(&machine.keys.bytes()));
+    fail(&mut machine, place, NOW);
+    assert_eq!((machine.backoff.bytes(), payload.is_unique()), (kept, true));
+    let at = machine.next_timeout().unwrap();
+    machine.handle_timeout(at);
+    while let Some((place, ..)) = next(&mut machine, at) {
+        finish(&mut machine, place);
+    }
+    assert_eq!((machine.backoff.bytes(), machine.keys.bytes(), machine.unfinished()), (0, 0, 0));
+}
+
 #[test]
 fn executions_elsewhere_count() {
     let mut machine = sum(4);

@@ -78,6 +78,17 @@ fn a_call_waits_until_its_cancels_are_known() {
 }
 
 #[test]
+fn a_call_that_waits_holds_nothing_of_its_record() {
+    let mut machine = owner(1);
+    let record = record(HERE, 0, &[enqueued(1), enqueued(2)]);
+    machine.handle_record(&record, NOW);
+    assert!(record.payload.is_unique());
+    let bytes = machine.cancels_read.bytes();
+    machine.handle_cancel(HERE, CALLER, CallId(1), NOW);
+    assert_eq!(machine.cancels_read.bytes() * 2, bytes);
+}
+
+#[test]
 fn a_call_that_was_cancelled_long_ago_is_answered_and_not_executed() {
     let mut machine = ready(&[enqueued(1)]);
     let first = run(&mut machine).unwrap();
