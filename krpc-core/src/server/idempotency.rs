@@ -27,7 +27,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 pub(super) use self::stored::Stored;
 use self::stored::fingerprint;
@@ -51,8 +51,15 @@ const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the first wait for another's result is, and the longest: each is twice the one before.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-/// Renewals, and tries of the store, in one lease: two may fail.
+/// The part of a lease that the store has for an answer.
 const TRIES: u32 = 3;
+
+/// A claim is renewed so often in its lease, counted from when it was asked for. Two renewals may
+/// fail, if only by hanging: the third ends within the lease.
+const RENEWALS: u32 = 4;
+
+/// The part of a lease that the store has for a renewal: less than there is between two.
+const RENEWAL_TRIES: u32 = 8;
 
 /// What a server does with calls that have an idempotency key while its store does not work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,7 +99,15 @@ impl Idempotency {
         &self,
         operation: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let answer = timeout(self.lease / TRIES, operation).await;
+        self.ask_within(self.lease / TRIES, operation).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        patience: Duration,
+        operation: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = timeout(patience, operation).await;
         let answer = answer.unwrap_or_else(|_| Err(StoreError::new("it did not answer in time")));
         let failed = answer.as_ref().err();
         if self.failing.swap(failed.is_some(), Ordering::Relaxed) != failed.is_some() {
@@ -188,11 +203,12 @@ impl Once {
         let mut wait = WAITS.0;
         loop {
             self.claimed.store(true, Ordering::Relaxed);
+            let asked = Instant::now();
             let claim = self.store.claim(&self.key, self.claim, self.how.lease);
             let left = match self.how.ask(claim).await {
                 Ok(Claim::Mine) => {
                     let own = match work {
-                        Work::Begin(execution) => match self.execute(execution).await? {
+                        Work::Begin(execution) => match self.execute(execution, asked).await? {
                             own if self.keeps(&own) => own,
                             own => return Ok(own),
                         },
@@ -233,11 +249,11 @@ impl Once {
     }
 
     /// Executes, and keeps the claim meanwhile. What is no result frees the key.
-    async fn execute(&self, execution: Execution) -> Result<Stored, Status> {
+    async fn execute(&self, execution: Execution, claimed: Instant) -> Result<Stored, Status> {
         let ended = tokio::select! {
             biased;
             ended = caught(execution) => ended,
-            never = self.renew() => match never {},
+            never = self.renew(claimed) => match never {},
         };
         if !ended.as_ref().is_ok_and(|own| self.keeps(own)) {
             self.release().await;
@@ -246,11 +262,15 @@ impl Once {
     }
 
     /// Renews the claim until it is lost, which the end of the execution will find out.
-    async fn renew(&self) -> Infallible {
+    async fn renew(&self, claimed: Instant) -> Infallible {
+        let lease = self.how.lease;
+        let period = (lease / RENEWALS).max(Duration::from_millis(1));
+        let mut moments = interval_at(claimed + period, period);
+        moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            sleep(self.how.lease / TRIES).await;
-            let renewal = self.store.renew(&self.key, self.claim, self.how.lease);
-            if let Ok(false) = self.how.ask(renewal).await {
+            moments.tick().await;
+            let renewal = self.store.renew(&self.key, self.claim, lease);
+            if let Ok(false) = self.how.ask_within(lease / RENEWAL_TRIES, renewal).await {
                 return pending().await;
             }
         }

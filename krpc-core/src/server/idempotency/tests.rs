@@ -202,6 +202,28 @@ async fn the_claim_of_the_dead_runs_out() {
     assert!(took >= LEASE && took <= LEASE + WAITS.1, "{took:?}");
 }
 
+/// The first ones of a claim, and those after one that was made.
+#[tokio::test(start_paused = true)]
+async fn two_renewals_in_a_row_may_hang() {
+    let store = MemoryStore::new();
+    let (hangs, way, log) = (Way::to(&store), Way::to(&store), Log::default());
+    let first = begin(once(&hangs, REFUSE), log.execution(LEASE * 3));
+    while log.executions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = begin(once(&way, REFUSE), log.execution(SECOND));
+    for _ in 0..2 {
+        hangs.set(HANGS);
+        sleep(LEASE * 55 / 100).await;
+        hangs.set(WORKS);
+        // The third one is made.
+        sleep(LEASE * 3 / 10).await;
+    }
+    assert_eq!(first.await.unwrap(), Ok(stored(1)));
+    assert_eq!(second.await.unwrap(), Ok(stored(1)));
+    assert_eq!(log.executions(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_lost_its_claim_answers_with_the_others_result() {
     let store = MemoryStore::new();
