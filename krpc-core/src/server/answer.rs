@@ -29,6 +29,10 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the news of a call that begins is tried to be sent.
 const NEWS: Duration = Duration::from_secs(10);
 
+/// How long an answer that is fetched with a ticket is tried to be sent, at least: whoever fetches
+/// it waits for it past the call's deadline, and there is no other.
+const RESULTS: Duration = Duration::from_secs(60);
+
 impl<K: Clone> ServerMachine<K> {
     /// Puts a word of this server's partitions and load on every reply partition. The first one,
     /// before any partition is owned, teaches this server the distance to the broker's clock.
@@ -77,7 +81,11 @@ impl<K: Clone> ServerMachine<K> {
             metadata: Cow::Borrowed(metadata),
             outcome,
         };
-        let (position, give_up) = (origin.position, origin.deadline);
+        let position = origin.position;
+        let give_up = match lane.target.topic {
+            Topic::Results => origin.deadline.max(now + RESULTS),
+            _ => origin.deadline,
+        };
         let mut pushed = self.outbox.push(lane, Some(position), give_up, |out| reply.encode(out));
         if let Err(error) = pushed {
             let message = format!("the reply cannot be sent: {error}");

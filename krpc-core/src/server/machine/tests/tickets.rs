@@ -190,6 +190,31 @@ fn cancels_that_cannot_be_read_hold_nothing_up_for_long() {
     assert!(run(&mut machine).is_some());
 }
 
+/// Whoever fetches it has no other: a packet that fails once is sent again.
+#[test]
+fn an_answer_that_comes_too_late_is_sent_again_for_a_minute() {
+    let late = NOW + Duration::from_secs(2 * 3600);
+    let mut machine = ready(&[enqueued(1)]);
+    deliver(&mut machine);
+    assert!(machine.poll_dispatch(late, |_| 7).is_none());
+    assert_eq!(machine.counts().expired, 1);
+    let status = Status::new(Code::Unavailable, "no broker");
+    let mut sent = 0;
+    let mut at = late;
+    while machine.unfinished() > 0 {
+        at = machine.next_timeout().map_or(at, |next| next.max(at));
+        machine.handle_timeout(at);
+        while let Some(transmit) = machine.poll_transmit(at) {
+            sent += 1;
+            let failed = Delivery::Failed { status: status.clone(), payload: &transmit.payload };
+            machine.handle_delivered(transmit.token, &failed, at);
+        }
+    }
+    assert!(sent > 2);
+    let tried = at.saturating_since(late);
+    assert!((60..62).contains(&tried.as_secs()), "{tried:?}");
+}
+
 #[test]
 fn a_call_whose_results_are_refused_becomes_a_letter() {
     let mut machine = owner(1);
