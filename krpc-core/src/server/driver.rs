@@ -46,6 +46,9 @@ use crate::{
 /// How long handlers that are cut off may take to end: a thread that computes is not waited for.
 const CUT_OFF: Duration = Duration::from_millis(500);
 
+/// How long the last answers may take to be stored when a server ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A running server. Dropping it ends it as a crash would: nothing is answered any more, and
 /// other servers repeat what was unfinished. [`Server::shutdown`] ends it in good order.
 #[derive(Debug)]
@@ -143,6 +146,10 @@ impl Server {
         let running = self.shared.stats().running;
         self.shared.with(ServerMachine::abandon);
         let left = transport.leave().await;
+        if self.shared.broken.get().is_none() {
+            // Answers may gather behind others; a transport that closes would not take them.
+            self.shared.until(LAST_WORDS, ServerMachine::is_flushed).await;
+        }
         transport.close().await;
         match left {
             _ if self.shared.broken.get().is_some() => {
@@ -206,7 +213,7 @@ impl Shared {
         let room = self.room_wanted.load(Ordering::Acquire)
             && machine.has_room()
             && self.room_wanted.swap(false, Ordering::AcqRel);
-        let releasing = machine.is_releasing();
+        let ending = machine.is_ending();
         // The next one follows when this one is open or is not.
         let open = machine.poll_open();
         let ripe = machine.take_ripe();
@@ -222,7 +229,7 @@ impl Shared {
         if room {
             self.room.notify_waiters();
         }
-        if releasing {
+        if ending {
             self.quiet.notify_waiters();
         }
         if ripe {
@@ -284,7 +291,7 @@ impl Shared {
         self.until(patience, |machine| machine.is_released(partitions)).await;
     }
 
-    /// Waits until partitions on their way out have come so far, at most so long.
+    /// Waits until what is on its way out has come so far, at most so long.
     async fn until(&self, patience: Duration, so_far: impl Fn(&ServerMachine<Context>) -> bool) {
         let until = Instant::now() + patience;
         loop {
@@ -301,9 +308,9 @@ impl Shared {
         partitions: Vec<PartitionId>,
     ) -> Vec<CommitPoint> {
         self.quiet(&partitions, self.options.release_timeout).await;
-        if self.with(|machine, now| machine.cut_off(&partitions, now)) == Some(true) {
-            self.until(CUT_OFF, |machine| machine.is_cut_off(&partitions)).await;
-        }
+        self.with(|machine, now| machine.cut_off(&partitions, now));
+        // A server that ends may have cut them off before.
+        self.until(CUT_OFF, |machine| machine.is_cut_off(&partitions)).await;
         self.with(|machine, now| machine.take_released(&partitions, now)).unwrap_or_default()
     }
 }

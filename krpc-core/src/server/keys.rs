@@ -256,12 +256,11 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// Partitions are gone, or about to: the handlers of their calls with keys are cut off, lest
-    /// two calls of a key run at once. Whether there were any.
-    pub fn cut_off(&mut self, partitions: &[PartitionId], now: Time) -> bool {
+    /// two calls of a key run at once.
+    pub fn cut_off(&mut self, partitions: &[PartitionId], now: Time) {
         let goes = |origin: &Origin| {
             origin.key.is_some() && partitions.contains(&origin.position.partition)
         };
-        let before = self.cancels.len();
         self.give_up_early(goes, now);
         for partition in partitions {
             let cut = self.cancels.len();
@@ -270,7 +269,6 @@ impl<K: Clone> ServerMachine<K> {
                 *left += self.cancels.len() - cut;
             }
         }
-        self.cancels.len() > before
     }
 
     /// Whether the handlers that were cut off have ended.

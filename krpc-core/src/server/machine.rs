@@ -228,7 +228,7 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Whether replies wait for a delivery report, or somebody for the replies' own.
     pub fn awaits_report(&self) -> bool {
-        self.outbox.awaits_report() || self.is_releasing()
+        self.outbox.awaits_report() || self.is_ending()
     }
 
     /// Time has passed: packets whose backoff is over may leave, and calls may run again.

@@ -86,9 +86,9 @@ impl<K: Clone> ServerMachine<K> {
         partitions
     }
 
-    /// Whether partitions are on their way out.
-    pub fn is_releasing(&self) -> bool {
-        !self.releasing.is_empty()
+    /// Whether partitions are on their way out, or the server is.
+    pub fn is_ending(&self) -> bool {
+        self.retired || !self.releasing.is_empty()
     }
 
     /// Whether nothing of these partitions runs or waits for its reply's delivery.

@@ -2,8 +2,25 @@
 //! becomes of them when their partition goes.
 
 use super::*;
+use crate::{
+    policy::Policy,
+    server::{incoming::Methods, service::MethodDescriptor},
+};
 
 mod order;
+
+const AT_MOST_ONCE: Methods = &[&MethodDescriptor {
+    name: "add",
+    path: "acme.Sum/add",
+    doc: "",
+    args: &[],
+    output: "",
+    error: None,
+    timeout: None,
+    idempotent: false,
+    policy: &Policy { at_most_once: true, ..Policy::PLAIN },
+    fingerprint: 0,
+}];
 
 fn of_key(call: u64, key: &[u8]) -> Frame<'static> {
     on_terms(call, Terms { key: Some(key.into()), ..Terms::default() })
@@ -162,7 +179,8 @@ fn a_release_leaves_what_waits_and_cuts_off_what_runs_on() {
     let other = only(&mut machine, 9);
     machine.release(&[HERE], NOW);
     assert!(!machine.is_released(&[HERE]));
-    assert!(machine.cut_off(&[HERE], NOW) && !machine.is_cut_off(&[HERE]));
+    machine.cut_off(&[HERE], NOW);
+    assert!(!machine.is_cut_off(&[HERE]));
     assert_eq!((machine.poll_cancel(), machine.poll_cancel()), (Some(1), None), "not the other");
     let status = Status::new(Code::Cancelled, "cut off");
     machine.finish(place, Outcome::Status(status), &Metadata::new(), NOW);
@@ -196,6 +214,28 @@ fn a_lost_key_that_comes_back_waits_for_the_handler_that_was_cut_off() {
     assert_eq!(deliver(&mut machine), [(CallId(1), None), (CallId(2), None)]);
     assert_clean(&machine);
     assert_eq!(commits(&mut machine), [1]);
+}
+
+/// A server that ends gives its at-most-once calls up before its partitions go.
+#[test]
+fn what_was_given_up_before_its_release_counts_as_cut_off_until_it_ends() {
+    let mut machine = server_of(AT_MOST_ONCE, 1, 8);
+    own(&mut machine, &[HERE]);
+    machine.handle_record(&record(HERE, 0, &[of_key(1, b"key")]), NOW);
+    commit(&mut machine);
+    let place = only(&mut machine, 1);
+    machine.retire(NOW);
+    deliver(&mut machine);
+    machine.abandon(NOW);
+    machine.cut_off(&[HERE], NOW);
+    assert_eq!((machine.poll_cancel(), machine.poll_cancel()), (Some(1), None));
+    assert!(!machine.is_cut_off(&[HERE]));
+    machine.take_released(&[HERE], NOW);
+    assert!(machine.is_ending() && !machine.is_flushed(), "the answer is still to be stored");
+    assert_eq!(deliver(&mut machine), [(CallId(1), Some(Code::Unknown))]);
+    assert!(machine.is_flushed());
+    finish(&mut machine, place);
+    assert!(machine.is_cut_off(&[HERE]));
 }
 
 #[test]
