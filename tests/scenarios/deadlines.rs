@@ -10,8 +10,9 @@ use std::{
 };
 
 use futures_util::future::{join, join_all};
-use krpc::prelude::*;
+use krpc::{Error, TicketStatus, prelude::*};
 
+use super::tickets::{until, work};
 use crate::support::{
     count, eventually, eventually_ok, scenario,
     services::{WorkClient, WorkServer, Worker},
@@ -195,4 +196,27 @@ fn calls_behind_one_that_holds_the_thread_past_their_deadlines_are_not_executed(
             assert!(done.len() <= executed, "{} were answered", done.len());
         });
     }
+}
+
+#[test]
+fn a_ticket_has_an_end() {
+    scenario(async |place| {
+        let client = work(&place).await;
+        let long = client.quick(2).enqueue().await.unwrap();
+        // Not the first one, which makes topics.
+        let short = client.quick(1).timeout(millis(500)).enqueue().await.unwrap();
+        let expired = |error: Error| {
+            assert_eq!(error.code(), Some(Code::DeadlineExceeded), "{error}");
+        };
+        // No answer within the time that its taker has, or that it has itself.
+        expired(client.attach(&long).timeout(millis(100)).await.unwrap_err());
+        expired(client.attach(&short).await.unwrap_err());
+        assert_eq!(client.status(&short).await, Ok(TicketStatus::Expired));
+        let worker = Worker::new();
+        let _server = place.serve(WorkServer::new(worker.clone())).await;
+        assert_eq!(client.attach(&long).await, Ok(2));
+        until(&client, &short, |it| *it == TicketStatus::Expired).await;
+        expired(client.attach(&short).await.unwrap_err());
+        assert_eq!(worker.log.executions().into_iter().collect::<Vec<_>>(), [(2, 1)]);
+    });
 }

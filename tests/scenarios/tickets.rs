@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// A client in another process, as far as this one can tell: nothing but the endpoint is shared.
-async fn work(place: &Place) -> WorkClient {
+pub(super) async fn work(place: &Place) -> WorkClient {
     WorkClient::new(&place.connect().await)
 }
 
@@ -28,7 +28,11 @@ fn forged<T, E>(ticket: &Ticket<T, E>, field: &str, value: i64) -> Ticket<T, E> 
 }
 
 /// Waits until the status is such.
-async fn until(client: &WorkClient, ticket: &Ticket<u64>, is: impl Fn(&TicketStatus) -> bool) {
+pub(super) async fn until(
+    client: &WorkClient,
+    ticket: &Ticket<u64>,
+    is: impl Fn(&TicketStatus) -> bool,
+) {
     let patience = tokio::time::Instant::now() + secs(20);
     loop {
         let status = client.status(ticket).await.unwrap();
@@ -159,29 +163,6 @@ fn a_cancelled_ticket_is_not_executed() {
         assert_eq!(client.attach(&done).await, Ok(5));
         client.cancel(&done).await.unwrap();
         assert_eq!(client.attach(&done).await, Ok(5));
-    });
-}
-
-#[test]
-fn a_ticket_has_an_end() {
-    scenario(async |place| {
-        let client = work(&place).await;
-        let long = client.quick(2).enqueue().await.unwrap();
-        // Not the first one, which makes topics.
-        let short = client.quick(1).timeout(millis(500)).enqueue().await.unwrap();
-        let expired = |error: Error| {
-            assert_eq!(error.code(), Some(Code::DeadlineExceeded), "{error}");
-        };
-        // No answer within the time that its taker has, or that it has itself.
-        expired(client.attach(&long).timeout(millis(100)).await.unwrap_err());
-        expired(client.attach(&short).await.unwrap_err());
-        assert_eq!(client.status(&short).await, Ok(TicketStatus::Expired));
-        let worker = Worker::new();
-        let _server = place.serve(WorkServer::new(worker.clone())).await;
-        assert_eq!(client.attach(&long).await, Ok(2));
-        until(&client, &short, |it| *it == TicketStatus::Expired).await;
-        expired(client.attach(&short).await.unwrap_err());
-        assert_eq!(worker.log.executions().into_iter().collect::<Vec<_>>(), [(2, 1)]);
     });
 }
 
