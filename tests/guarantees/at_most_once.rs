@@ -57,7 +57,7 @@ struct Ends {
 fn none_of_two_thousand_is_executed_twice() {
     let site = Site::new("at-most-once");
     let server = || site.program("at_most_once::serve", &[]);
-    let mut servers = vec![server(), server(), server()];
+    let mut servers = [server(), server(), server()];
     let seed = micros();
     let mut dice = seed;
     let mut roll = |sides: u64| {
