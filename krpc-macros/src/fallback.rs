@@ -19,14 +19,55 @@ use crate::{
 /// The trait as written, and shells of its client and server.
 pub(crate) fn expand(service: &Service) -> TokenStream {
     let (krpc, vis) = (&service.krpc, &service.item.vis);
-    let (client, server) = (service.client(), service.server());
+    let (client, server) = (client_shell(service), service.server());
     let cfgs: Vec<_> = cfgs(&service.item.attrs).collect();
     let service_trait = service_trait(service);
-    let calls = calls(service);
     let quiet = quiet();
     quote! {
         #service_trait
 
+        #client
+
+        #(#cfgs)*
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #vis struct #server<S>(::core::marker::PhantomData<S>);
+
+        #(#cfgs)*
+        #quiet
+        impl<S> #server<S> {
+            #vis fn new(_: S) -> Self {
+                ::core::unreachable!()
+            }
+        }
+
+        #(#cfgs)*
+        #quiet
+        impl<S> ::core::convert::From<::std::sync::Arc<S>> for #server<S> {
+            fn from(_: ::std::sync::Arc<S>) -> Self {
+                ::core::unreachable!()
+            }
+        }
+
+        #(#cfgs)*
+        #quiet
+        impl<S: ::core::marker::Send + ::core::marker::Sync + 'static> #krpc::rt::Service
+            for #server<S>
+        {
+            fn descriptor(&self) -> &'static #krpc::rt::ServiceDescriptor {
+                ::core::unreachable!()
+            }
+            fn dispatch(&self, _: #krpc::rt::Incoming) {
+                ::core::unreachable!()
+            }
+        }
+    }
+}
+
+fn client_shell(service: &Service) -> TokenStream {
+    let (krpc, vis, client) = (&service.krpc, &service.item.vis, service.client());
+    let cfgs: Vec<_> = cfgs(&service.item.attrs).collect();
+    let (calls, quiet) = (calls(service), quiet());
+    quote! {
         #(#cfgs)*
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #vis struct #client;
@@ -61,39 +102,6 @@ pub(crate) fn expand(service: &Service) -> TokenStream {
                 ::core::unreachable!()
             }
             #calls
-        }
-
-        #(#cfgs)*
-        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
-        #vis struct #server<S>(::core::marker::PhantomData<S>);
-
-        #(#cfgs)*
-        #quiet
-        impl<S> #server<S> {
-            #vis fn new(_: S) -> Self {
-                ::core::unreachable!()
-            }
-        }
-
-        #(#cfgs)*
-        #quiet
-        impl<S> ::core::convert::From<::std::sync::Arc<S>> for #server<S> {
-            fn from(_: ::std::sync::Arc<S>) -> Self {
-                ::core::unreachable!()
-            }
-        }
-
-        #(#cfgs)*
-        #quiet
-        impl<S: ::core::marker::Send + ::core::marker::Sync + 'static> #krpc::rt::Service
-            for #server<S>
-        {
-            fn descriptor(&self) -> &'static #krpc::rt::ServiceDescriptor {
-                ::core::unreachable!()
-            }
-            fn dispatch(&self, _: #krpc::rt::Incoming) {
-                ::core::unreachable!()
-            }
         }
     }
 }

@@ -31,8 +31,10 @@ trait Post {
 }
 
 /// The executions of each letter: the attempt's number, and when it was.
+type Executions = HashMap<u64, Vec<(u32, Instant)>>;
+
 #[derive(Clone, Default)]
-struct Postman(Arc<Mutex<HashMap<u64, Vec<(u32, Instant)>>>>);
+struct Postman(Arc<Mutex<Executions>>);
 
 impl Postman {
     /// Writes an execution down; how many there were before.

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use krpc::{Error, Ticket, TicketStatus, prelude::*};
 
 use crate::support::{
-    Place, eventually, scenario,
+    Place, eventually, eventually_is, scenario,
     services::{Adder, MathError, SumClient, SumServer, WorkClient, WorkServer, Worker},
     start,
 };
@@ -33,15 +33,7 @@ pub(super) async fn until(
     ticket: &Ticket<u64>,
     is: impl Fn(&TicketStatus) -> bool,
 ) {
-    let patience = tokio::time::Instant::now() + secs(20);
-    loop {
-        let status = client.status(ticket).await.unwrap();
-        if is(&status) {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < patience, "still {status:?}");
-        tokio::time::sleep(millis(10)).await;
-    }
+    eventually_is(async || client.status(ticket).await.unwrap(), is).await;
 }
 
 #[test]

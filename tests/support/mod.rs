@@ -6,6 +6,7 @@ pub(crate) mod services;
 pub(crate) mod stranger;
 
 use std::{
+    fmt::Debug,
     io::Write,
     panic,
     pin::pin,
@@ -58,6 +59,22 @@ pub(crate) async fn eventually_ok(mut missing: impl FnMut() -> Result<(), String
     let until = Instant::now() + PATIENCE;
     while let Err(what) = missing() {
         assert!(Instant::now() < until, "not after {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Asks until the answer is such.
+pub(crate) async fn eventually_is<T: Debug>(
+    mut ask: impl AsyncFnMut() -> T,
+    is: impl Fn(&T) -> bool,
+) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask().await;
+        if is(&answer) {
+            return;
+        }
+        assert!(Instant::now() < until, "after {PATIENCE:?} still {answer:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -27,6 +27,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("krpc-core/src/server/idempotency/tests.rs", LOST_ANSWER, "a broken store, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", LOST_CLAIM, "a lease, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", NO_ANSWER, "a broken store, in virtual time"),
+    ("krpc-core/src/server/idempotency/tests.rs", RENEWALS, "a broken store, in virtual time"),
     ("krpc-core/tests/opening.rs", "open", "a broker that is far away, in virtual time"),
     ("krpc-testkit/src/guard.rs", "nothing_is_left", "asks for a condition again and again"),
     ("krpc-testkit/src/guard.rs", "host", "a process that is to be killed"),
@@ -63,6 +64,7 @@ const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing";
 const LOST_CLAIM: &str = "who_lost_its_claim_answers_with_the_others_result";
+const RENEWALS: &str = "two_renewals_in_a_row_may_hang";
 const MADE_ANEW: &str = "replies_go_on_after_their_topic_was_made_anew";
 const NO_ANSWER: &str = "a_result_is_no_answer_before_it_is_stored_unless_so_wished";
 const OVERDUE: &str = "a_record_that_is_overdue_takes_the_others_with_it";

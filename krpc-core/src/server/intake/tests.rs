@@ -160,9 +160,9 @@ fn many_bytes_are_enough() {
 #[test]
 fn a_call_that_was_cut_off_is_taken_again() {
     let mut intake = Intake::new(2);
-    let key = Some(Keys::new().hash(b"key"));
+    let key = Keys::new().hash(b"key");
     let mut keyed = call(1, 0, 100);
-    keyed.origin.key = key;
+    keyed.origin.key = Some(key);
     let partition = keyed.origin.position.partition;
     offer(&mut intake, keyed.clone());
     offer(&mut intake, call(2, 0, 100));
@@ -171,7 +171,7 @@ fn a_call_that_was_cut_off_is_taken_again() {
     let cut: Vec<_> = intake.cut_off(partition).collect();
     assert_eq!(cut, [7], "the one without a key runs on");
     assert_eq!(intake.cut_off(partition).count(), 0, "once");
-    assert_eq!(intake.cut_off_keys(partition).collect::<Vec<_>>(), [key.unwrap()]);
+    assert_eq!(intake.cut_off_keys(partition).collect::<Vec<_>>(), [key]);
     assert_eq!(offer(&mut intake, keyed), None);
     assert_eq!(intake.finish(place).unwrap().fate, Fate::Left);
     assert_eq!(intake.cut_off_keys(partition).count(), 0);

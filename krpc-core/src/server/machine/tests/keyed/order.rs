@@ -48,7 +48,7 @@ struct World {
     running: Vec<(usize, u64)>,
     sent: Vec<Transmit>,
     /// Of each key the last call that began, and the server's life.
-    last: [Option<(u64, u32)>; KEYS as usize],
+    last: Vec<Option<(u64, u32)>>,
     ended: BTreeSet<u64>,
 }
 
@@ -72,7 +72,7 @@ impl World {
             life: 0,
             running: Vec::new(),
             sent: Vec::new(),
-            last: [None; KEYS as usize],
+            last: vec![None; usize::try_from(KEYS).unwrap()],
             ended: BTreeSet::new(),
         }
     }
