@@ -18,8 +18,8 @@
 //! partly finished packet is written in the shorter of its two forms.
 //!
 //! **When it is full** the map ends after the last entry that fits: a successor then repeats what
-//! was finished beyond that. 1,500 single unfinished packets between finished ones always fit, or
-//! about 24,000 calls in packets half finished in the worst order.
+//! was finished beyond that. 1,450 single unfinished packets between finished ones always fit, or
+//! about 23,000 calls in packets half finished in the worst order.
 //!
 //! from: [`ledger`](super::ledger) when a commit point is taken, and the group's committed
 //! metadata when a partition is taken over
@@ -42,6 +42,10 @@ use crate::wire::{
 
 /// Bytes under the base64 of a full map.
 const MAX_MAP_BYTES: usize = MAX_MAP_CHARS / 4 * 3;
+
+/// Bytes of a full map that are left to the head: were they the map's, what one commit says would
+/// not fit behind the head of the next.
+const HEAD_ROOM: usize = 160;
 
 const VERSION: u8 = 2;
 
@@ -176,6 +180,11 @@ impl FinishedMap {
         }
     }
 
+    /// One past the last offset of which it says anything.
+    pub(super) fn end(&self) -> i64 {
+        self.entries.back().map_or(i64::MIN, Entry::end)
+    }
+
     /// The end of the run that covers `offset`, or `offset`: nothing is unfinished between.
     pub(super) fn finished_until(&self, offset: i64) -> i64 {
         match self.entries.front() {
@@ -273,6 +282,8 @@ fn read_runs(rest: &mut Reader<'_>, count: u32) -> Result<CallBits, MapError> {
 #[derive(Debug)]
 pub(super) struct MapWriter {
     bytes: Vec<u8>,
+    /// How many they may be.
+    most: usize,
     /// Where the next entry would begin.
     cursor: i64,
     /// A run that may still grow.
@@ -287,7 +298,25 @@ impl MapWriter {
     pub(super) fn new(offset: i64, head: &Head) -> Self {
         let mut bytes = vec![VERSION];
         head.put(offset, &mut bytes);
-        Self { bytes, cursor: offset, run: None, full: false, covered: i64::MAX }
+        let most = MAX_MAP_BYTES - HEAD_ROOM.saturating_sub(bytes.len());
+        Self { bytes, most, cursor: offset, run: None, full: false, covered: i64::MAX }
+    }
+
+    /// Names what a map says that was written before, of an offset not beyond this one's, and
+    /// nothing else. With the room of the head: all of it fits.
+    pub(super) fn again(mut self, before: &FinishedMap) -> String {
+        self.most = MAX_MAP_BYTES;
+        before.entries().for_each(|entry| self.known(entry));
+        self.finish().0
+    }
+
+    /// Names what another map does.
+    pub(super) fn known(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Run { start, end } => self.run(*start, *end),
+            Entry::Packet { offset, .. } if *offset < self.cursor => {}
+            Entry::Packet { offset, calls } => self.packet(*offset, calls),
+        }
     }
 
     /// Whether further entries would be lost.
@@ -346,7 +375,7 @@ impl MapWriter {
             write_head(&mut self.bytes, SKIP, skipped);
         }
         write(&mut self.bytes);
-        if self.bytes.len() > MAX_MAP_BYTES {
+        if self.bytes.len() > self.most {
             self.bytes.truncate(before);
             self.leave_out(start);
         } else {

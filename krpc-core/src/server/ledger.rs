@@ -16,6 +16,10 @@
 //! may be executed once at most is finished *early*, before its handler starts: for a successor it
 //! is finished then, and here it counts as unfinished until its reply is delivered.
 //!
+//! A commit never un-says that a call was finished which may be executed once at most: its execution
+//! may have begun since. Where such a call no longer fits into the map, as those before it fell into
+//! more pieces, the next commit says what the one before it said, and nothing new.
+//!
 //! Each owner says in its commits that it is there, by a fence that grows with each one, and at the
 //! end whether it let go in good order.
 //!
@@ -24,7 +28,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::commit_map::{CallBits, Entry, FinishedMap, Head, Known, MapError, MapWriter, Named};
+use super::commit_map::{CallBits, FinishedMap, Head, Known, MapError, MapWriter, Named};
 use crate::ids::{PartitionId, Position};
 
 /// What is finished and what is not, of all partitions that a server owns.
@@ -92,7 +96,8 @@ impl Ledger {
         let fence = before.fence.saturating_add(1).max(fence);
         let head = Head { fence, released: false, ..before };
         self.lose(partition);
-        self.partitions.insert(partition, Progress::new(next.max(0), inherited, head));
+        let said = CommitPoint { partition, offset: next.max(0), metadata: text.to_owned() };
+        self.partitions.insert(partition, Progress::new(said, inherited, head));
         read.map(|(before, _)| before)
     }
 
@@ -253,16 +258,30 @@ struct Progress {
     head: Head,
     /// Below which offset the point that was named last says all.
     covered: i64,
+    /// The point that was named last; before the first, the predecessor's.
+    said: CommitPoint,
+    /// One past what that says of calls that may be executed once at most. Of the predecessor's
+    /// calls nobody knows which are.
+    guard: i64,
     /// What the predecessor finished at `next` and beyond.
     inherited: FinishedMap,
 }
 
 impl Progress {
-    /// A partition from this offset on. That somebody owns it is to be committed at once.
-    fn new(next: i64, inherited: FinishedMap, head: Head) -> Self {
-        let (open, early) = (BTreeMap::new(), BTreeSet::new());
-        let (unfinished, changed, covered) = (0, true, i64::MIN);
-        Self { open, unfinished, early, next, changed, head, covered, inherited }
+    /// A partition from the predecessor's point on. That somebody owns it is to be committed at once.
+    fn new(said: CommitPoint, inherited: FinishedMap, head: Head) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            unfinished: 0,
+            early: BTreeSet::new(),
+            next: said.offset,
+            changed: true,
+            head,
+            covered: i64::MIN,
+            said,
+            guard: inherited.end(),
+            inherited,
+        }
     }
 
     fn open(&mut self, offset: i64, calls: u32) -> Opened {
@@ -350,14 +369,35 @@ impl Progress {
             if map.is_full() {
                 break;
             }
-            match entry {
-                Entry::Run { start, end } => map.run(*start, *end),
-                Entry::Packet { offset, calls } => map.packet(*offset, calls),
-            }
+            map.known(entry);
         }
         let (metadata, covered) = map.finish();
+        let point = CommitPoint { partition, offset, metadata };
+        if offset < self.guard && covered < self.guard {
+            self.say_again(point)
+        } else {
+            self.say(point, covered)
+        }
+    }
+
+    fn say(&mut self, point: CommitPoint, covered: i64) -> CommitPoint {
         self.covered = covered;
-        CommitPoint { partition, offset, metadata }
+        if let Some((last, _)) = self.early.range(..(covered, 0)).next_back() {
+            self.guard = self.guard.max(last.saturating_add(1));
+        }
+        self.said.clone_from(&point);
+        point
+    }
+
+    /// What the last point said, which holds still, from the new one's offset on.
+    fn say_again(&mut self, point: CommitPoint) -> CommitPoint {
+        // Written here, or read when the partition was taken: there is nothing to fail.
+        let before = FinishedMap::decode(self.said.offset, &self.said.metadata).unwrap_or_default();
+        let metadata = MapWriter::new(point.offset, &self.head).again(&before);
+        // It may lack any call that was finished since.
+        self.covered = i64::MIN;
+        self.said = CommitPoint { metadata, ..point };
+        self.said.clone()
     }
 }
 

@@ -120,11 +120,19 @@ fn a_full_map_ends_after_the_last_entry_that_fits() {
     // Every other packet finished.
     let mut map = writer(0);
     (0..4000).for_each(|index| map.run(index * 2 + 1, index * 2 + 2));
-    let text = map.finish().0;
-    assert_eq!(text.len(), 4095, "3,071 bytes");
+    let (text, covered) = map.finish();
+    assert_eq!(covered, 1456 * 2, "2,912 bytes, and the head's room");
     let map = FinishedMap::decode(0, &text).unwrap();
-    assert_eq!(map.entries.len(), 1533);
-    assert!(map.is_finished(1533 * 2 - 1, 0) && !map.is_finished(1533 * 2 + 1, 0));
+    assert_eq!(map.entries.len(), 1456);
+    assert!(map.is_finished(1456 * 2 - 1, 0) && !map.is_finished(1456 * 2 + 1, 0));
+
+    // The next commit says the same of itself, and more, and of the calls no less.
+    let named = vec![Named { offset: 1 << 20, index: 4_000, begins: 9 }; 16];
+    let head = Head { fence: 1 << 50, twice: 1 << 20, named, released: false };
+    let again = MapWriter::new(0, &head).again(&map);
+    assert_eq!(FinishedMap::read(0, &again), Ok((head.clone(), map.clone())));
+    let later = FinishedMap::decode(7, &MapWriter::new(7, &head).again(&map)).unwrap();
+    assert!((7..4000).all(|at| later.is_finished(at, 0) == map.is_finished(at, 0)));
 
     // Every other call finished, in the largest packets.
     let mut map = writer(0);
