@@ -94,10 +94,9 @@ impl Ledger {
         let read = FinishedMap::read(next.max(0), text);
         let (before, inherited) = read.clone().unwrap_or_default();
         let fence = before.fence.saturating_add(1).max(fence);
-        let head = Head { fence, released: false, ..before };
         self.lose(partition);
         let said = CommitPoint { partition, offset: next.max(0), metadata: text.to_owned() };
-        self.partitions.insert(partition, Progress::new(said, inherited, head));
+        self.partitions.insert(partition, Progress::new(said, inherited, before, fence));
         read.map(|(before, _)| before)
     }
 
@@ -170,6 +169,13 @@ impl Ledger {
         }
     }
 
+    /// From this record on none is in doubt: the predecessor did not begin what lies there.
+    pub fn trust(&mut self, partition: PartitionId, offset: i64) {
+        if let Some(progress) = self.partitions.get_mut(&partition) {
+            progress.doubted = progress.doubted.min(offset);
+        }
+    }
+
     /// Whether the call is open here and not finished.
     pub fn is_unfinished(&self, Position { partition, offset, index }: Position) -> bool {
         let bits = self.partitions.get(&partition).and_then(|it| it.open.get(&offset));
@@ -228,7 +234,7 @@ impl Ledger {
     pub fn revoke(&mut self, partition: PartitionId) -> Option<CommitPoint> {
         let mut progress = self.partitions.remove(&partition)?;
         self.unfinished -= progress.unfinished;
-        progress.head = Head { fence: progress.head.fence, ..Head::default() };
+        progress.head = progress.last_word();
         Some(progress.commit_point(partition))
     }
 
@@ -256,6 +262,10 @@ struct Progress {
     changed: bool,
     /// What this owner says of itself.
     head: Head,
+    /// What the predecessor said of itself.
+    before: Head,
+    /// Below this offset the predecessor may have died of what is unfinished.
+    doubted: i64,
     /// Below which offset the point that was named last says all.
     covered: i64,
     /// The point that was named last; before the first, the predecessor's.
@@ -269,14 +279,16 @@ struct Progress {
 
 impl Progress {
     /// A partition from the predecessor's point on. That somebody owns it is to be committed at once.
-    fn new(said: CommitPoint, inherited: FinishedMap, head: Head) -> Self {
+    fn new(said: CommitPoint, inherited: FinishedMap, before: Head, fence: u64) -> Self {
         Self {
             open: BTreeMap::new(),
             unfinished: 0,
             early: BTreeSet::new(),
             next: said.offset,
             changed: true,
-            head,
+            head: Head { fence, released: false, ..before.clone() },
+            doubted: if before.released { i64::MIN } else { i64::MAX },
+            before,
             covered: i64::MIN,
             said,
             guard: inherited.end(),
@@ -346,11 +358,26 @@ impl Progress {
         true
     }
 
-    fn commit_point(&mut self, partition: PartitionId) -> CommitPoint {
-        let offset = match self.open.first_key_value() {
+    fn lowest(&self) -> i64 {
+        match self.open.first_key_value() {
             Some((offset, _)) => *offset,
             None => self.inherited.finished_until(self.next),
-        };
+        }
+    }
+
+    /// What this owner says last, in good order: nothing ended it. What its predecessors may have
+    /// died of is in doubt as it was when they did.
+    fn last_word(&self) -> Head {
+        let (fence, released) = (self.head.fence, self.lowest() >= self.doubted);
+        if released {
+            Head { fence, ..Head::default() }
+        } else {
+            Head { fence, ..self.before.clone() }
+        }
+    }
+
+    fn commit_point(&mut self, partition: PartitionId) -> CommitPoint {
+        let offset = self.lowest();
         let mut named = std::mem::take(&mut self.head.named);
         named.retain(|named| !self.knows(named.offset, named.index));
         self.head.named = named;

@@ -140,8 +140,7 @@ impl<K: Clone> ServerMachine<K> {
             }
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
-        let careful =
-            self.gate.is_wary() && self.gate.doubts(partition, record.appended, packet.calls());
+        let careful = self.gate.is_wary() && self.is_doubted(record, packet.calls());
         let caller = packet.header.sender;
         let Some(service) = self.services.get(usize::from(partition.service)) else { return };
         let topology = service.topology;

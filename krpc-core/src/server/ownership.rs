@@ -16,6 +16,7 @@ use crate::{
     metadata::Metadata,
     status::{Code, Status},
     time::Time,
+    transport::Record,
     wire::frame::Outcome,
 };
 
@@ -168,6 +169,17 @@ impl<K: Clone> ServerMachine<K> {
                 }
             }
         }
+    }
+
+    /// A record of so many calls came: whether a predecessor may have died of one of them.
+    #[cold]
+    pub(super) fn is_doubted(&mut self, record: &Record, calls: u32) -> bool {
+        let partition = record.partition;
+        let doubted = self.gate.doubts(partition, record.appended, calls);
+        if !doubted {
+            self.ledger.trust(partition, record.offset);
+        }
+        doubted
     }
 
     /// A call that has to be shown to the gate.

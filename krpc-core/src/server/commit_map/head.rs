@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! head  = fence(varint) flags(1) twice(varint) count(varint, at most 64) named*
-//!   flags    bit 0: the partition was released in good order, nothing of it died with its owner
+//!   flags    bit 0: the partition was released in good order, and no predecessor may have died of
+//!            what is unfinished
 //!   twice    calls below this offset may have been begun twice; as the distance to the committed
 //!            offset, 0 = none
 //! named = offset(varint, as the distance to the committed one) index(varint) begins(varint)
@@ -21,7 +22,8 @@ const RELEASED: u8 = 1;
 pub struct Head {
     /// Grows with each owner of the partition.
     pub fence: u64,
-    /// Whether the last owner let go of it in good order: what it had begun did not end it.
+    /// Whether the last owner let go of it in good order, and nothing is left unfinished that one
+    /// before may have died of.
     pub released: bool,
     /// Unfinished calls below this offset may have been begun twice.
     pub twice: i64,

@@ -90,9 +90,18 @@ fn an_owner_says_that_it_is_there_and_how_it_went() {
         (false, Some(41)),
         "it grows whatever the clock"
     );
+    second.begin_twice(at(9, 0));
     let last = second.revoke(P).unwrap();
-    assert_eq!(head(&last), Head { fence: 41, ..Head::default() });
+    let doubt = Head { fence: 41, released: false, ..Head::default() };
+    assert_eq!(head(&last), doubt, "as the first left it");
     assert_eq!((second.is_assigned(P), second.fence(P)), (false, None));
+
+    let mut third = Ledger::new();
+    third.assign(P, Some((0, &last.metadata)), 0).unwrap();
+    third.open(P, 0, 1);
+    third.trust(P, 1);
+    third.finish(at(0, 0));
+    assert_eq!(head(&third.revoke(P).unwrap()), Head { fence: 42, ..Head::default() });
 }
 
 /// At most once: finished for the successor before it begins, here when it is answered.

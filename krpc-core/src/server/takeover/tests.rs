@@ -47,6 +47,51 @@ const fn number(calls: u64, offset: i64, index: u32) -> u64 {
     offset.unsigned_abs() * calls + index as u64
 }
 
+/// Lets an owner go in good order, before it has begun anything or after it has read it all.
+fn moves_on(committed: &mut Option<(i64, String)>, packet: &Record, reads: bool) {
+    let mut machine = server(1, 1024);
+    machine.handle_assigned(&[(HERE, committed.clone())], NOW);
+    commit(&mut machine);
+    if reads {
+        machine.handle_record(packet, NOW);
+        commit(&mut machine);
+        while machine.poll_dispatch(NOW, |_| 0).is_some() {}
+    }
+    machine.release(&[HERE], NOW);
+    let point = machine.take_released(&[HERE], NOW).remove(0);
+    *committed = Some((point.offset, point.metadata));
+}
+
+/// Whether servers die of it one after the other, or one between them does not come to it.
+#[test]
+fn a_move_in_good_order_forgets_no_death() {
+    let packet = record(HERE, 0, &[request(0), request(1)]);
+    for reads in [false, true] {
+        let (mut committed, mut deaths) = (None, 0);
+        for _ in 0..10 {
+            let mut machine = server(1, 1024);
+            machine.handle_assigned(&[(HERE, committed.clone())], NOW);
+            let claim = commit(&mut machine);
+            machine.handle_record(&packet, NOW);
+            let point = [claim, commit(&mut machine)].concat().pop().unwrap();
+            let mut run = std::iter::from_fn(|| machine.poll_dispatch(NOW, |_| 0));
+            deaths += u32::from(run.any(|it| it.call.origin.id == CallId(0)));
+            committed = Some((point.offset, point.metadata));
+            moves_on(&mut committed, &packet, reads && deaths < 2);
+        }
+        assert_eq!(deaths, 3);
+    }
+    let mut innocent = None;
+    for _ in 0..10 {
+        moves_on(&mut innocent, &packet, true);
+    }
+    let mut machine = server(1, 1024);
+    machine.handle_assigned(&[(HERE, innocent)], NOW);
+    commit(&mut machine);
+    machine.handle_record(&packet, NOW);
+    assert_eq!(machine.poll_dispatch(NOW, |_| 0).unwrap().call.attempt(), 1, "none died");
+}
+
 /// A partition's log, what the group has of it, and what was done to its calls.
 struct World {
     records: Vec<Record>,
