@@ -133,6 +133,7 @@ impl<K: Clone> ServerMachine<K> {
         if !self.ledger.is_assigned(partition) {
             return false;
         }
+        self.gate.failed(origin.position, &mut self.ledger);
         let executions = call.executions() + 1;
         let at = now + self.backoff.pause(&retry, executions);
         if executions >= retry.max || at >= origin.deadline {

@@ -43,16 +43,18 @@ pub(super) struct Gate {
     pub(super) attempts: u32,
     /// Of each partition that is owned.
     doors: BTreeMap<PartitionId, Door>,
-    /// Some partition lets no call pass unasked.
+    /// Some partition's records may be in doubt, or its claim is not held.
     wary: bool,
+    /// Some partition's claim is not held.
+    claims: bool,
     calls: usize,
     bytes: usize,
     /// Calls that the next commit can name.
     unnamed: usize,
     /// Calls that wait to be the one that runs alone.
     in_turn: usize,
-    /// The call that runs alone, or is about to.
-    alone: Option<Position>,
+    /// The call that runs alone, or is about to, and how often it was begun before.
+    alone: Option<(Position, u32)>,
     /// Calls that do not begin any more.
     doomed: VecDeque<Call>,
 }
@@ -96,6 +98,7 @@ impl Gate {
             attempts: ATTEMPTS,
             doors: BTreeMap::new(),
             wary: false,
+            claims: false,
             calls: 0,
             bytes: 0,
             unnamed: 0,
@@ -121,7 +124,7 @@ impl Gate {
         let mut named = self.take(partition, |_| true);
         named.retain(|gated| gated.named && gated.why == Why::AtMostOnce);
         self.doors.remove(&partition);
-        self.alone = self.alone.filter(|alone| alone.partition != partition);
+        self.alone = self.alone.filter(|(alone, _)| alone.partition != partition);
         self.doomed.retain(|call| call.origin.position.partition != partition);
         self.look();
         named.into_iter().map(|gated| gated.call.origin).collect()
@@ -131,13 +134,18 @@ impl Gate {
     /// commit names wait for that commit's end; how many others there were is returned.
     pub(super) fn release(&mut self, partition: PartitionId) -> usize {
         let left = self.take(partition, |it| !(it.named && it.why == Why::AtMostOnce)).len();
-        self.alone = self.alone.filter(|alone| alone.partition != partition);
+        self.alone = self.alone.filter(|(alone, _)| alone.partition != partition);
         left
     }
 
-    /// Whether calls of any method have to be shown to [`hold`](Self::hold).
+    /// Whether records have to be shown to [`doubts`](Self::doubts).
     pub(super) const fn is_wary(&self) -> bool {
         self.wary
+    }
+
+    /// Whether calls of any method have to be shown to [`hold`](Self::hold).
+    pub(super) const fn is_claiming(&self) -> bool {
+        self.claims
     }
 
     /// A record of so many calls came: whether a predecessor may have died of one of them.
@@ -166,11 +174,7 @@ impl Gate {
 
     /// Takes a call that has to wait; gives back one that has not.
     pub(super) fn hold(&mut self, call: Call) -> Option<Call> {
-        // One that failed here has shown that it ends no server.
-        let course = match call.failed {
-            0 => Course::after(call.begins, self.attempts),
-            _ => Course::Plain,
-        };
+        let course = Course::after(call.begins, self.attempts);
         let Some(door) = self.doors.get_mut(&call.origin.position.partition) else {
             return Some(call);
         };
@@ -196,15 +200,25 @@ impl Gate {
 
     /// Its caller gave the call up that stands there: if it waits here, it goes.
     pub(super) fn cancel(&mut self, position: Position) -> Option<Box<Call>> {
-        let taken =
-            self.take(position.partition, |it| it.call.origin.position == position).pop()?;
-        self.alone = self.alone.filter(|alone| *alone != position);
+        let calls = &mut self.doors.get_mut(&position.partition)?.calls;
+        let at = calls.iter().position(|it| it.call.origin.position == position)?;
+        let taken = calls.remove(at)?;
+        self.forget(&taken);
+        self.alone = self.alone.filter(|(alone, _)| *alone != position);
         Some(Box::new(taken.call))
+    }
+
+    /// An execution has failed, and not ended its server: the call waits on, and if it ran alone
+    /// the next one may. How often it was begun is what it was.
+    pub(super) fn failed(&mut self, position: Position, ledger: &mut Ledger) {
+        if let Some((_, begins)) = self.alone.take_if(|(alone, _)| *alone == position) {
+            ledger.unname(position, begins);
+        }
     }
 
     /// A commit is about to be made: what it is to say goes to the ledger.
     pub(super) fn poll_commit(&mut self, ledger: &mut Ledger) {
-        self.alone = self.alone.filter(|alone| ledger.is_unfinished(*alone));
+        self.alone = self.alone.filter(|(alone, _)| ledger.is_unfinished(*alone));
         let waits = self.wants_commit();
         for door in self.doors.values_mut() {
             if door.claim == Claim::Due {
@@ -225,9 +239,10 @@ impl Gate {
                         ledger.begin_twice(position);
                     }
                     Why::Alone if self.alone.is_none() => {
-                        self.alone = Some(position);
+                        let begins = gated.call.begins;
+                        self.alone = Some((position, begins));
                         self.in_turn -= 1;
-                        ledger.begin_named(position, gated.call.begins.saturating_add(1));
+                        ledger.begin_named(position, begins.saturating_add(1));
                     }
                     Why::Claim | Why::Careful | Why::Alone => continue,
                 }
@@ -273,7 +288,7 @@ impl Gate {
 
     /// Whether a commit is waited for that may be under way.
     pub(super) const fn awaits_commit(&self) -> bool {
-        self.wary || self.calls > 0
+        self.claims || self.calls > 0
     }
 
     /// Calls that wait.
@@ -293,26 +308,27 @@ impl Gate {
     }
 
     fn look(&mut self) {
-        let wary = |door: &Door| door.claim != Claim::Held || door.takeover.is_some();
-        self.wary = self.doors.values().any(wary);
+        self.claims = self.doors.values().any(|door| door.claim != Claim::Held);
+        self.wary = self.claims || self.doors.values().any(|door| door.takeover.is_some());
     }
 
     /// Takes calls out of a partition's.
     fn take(&mut self, partition: PartitionId, which: impl Fn(&Gated) -> bool) -> Vec<Gated> {
-        let Some(door) = self.doors.get_mut(&partition) else { return Vec::new() };
-        let mut taken = Vec::new();
-        for gated in std::mem::take(&mut door.calls) {
-            if !which(&gated) {
-                door.calls.push_back(gated);
-                continue;
-            }
-            self.calls -= 1;
-            self.bytes -= gated.call.value.len();
-            self.unnamed -= usize::from(gated.is_unnamed());
-            self.in_turn -= usize::from(gated.is_in_turn());
-            taken.push(gated);
-        }
+        let door = self.doors.get_mut(&partition);
+        let first = door.as_ref().and_then(|door| door.calls.iter().position(&which));
+        let (Some(door), Some(first)) = (door, first) else { return Vec::new() };
+        let tail = door.calls.split_off(first);
+        let (taken, left): (Vec<_>, Vec<_>) = tail.into_iter().partition(which);
+        door.calls.extend(left);
+        taken.iter().for_each(|gated| self.forget(gated));
         taken
+    }
+
+    fn forget(&mut self, gated: &Gated) {
+        self.calls -= 1;
+        self.bytes -= gated.call.value.len();
+        self.unnamed -= usize::from(gated.is_unnamed());
+        self.in_turn -= usize::from(gated.is_in_turn());
     }
 }
 

@@ -169,6 +169,17 @@ impl Ledger {
         }
     }
 
+    /// What [`begin_named`](Self::begin_named) said is over: so often this call was begun before.
+    pub fn unname(&mut self, position: Position, begins: u32) {
+        self.begin_named(position, begins);
+        if let Some(progress) = self.partitions.get_mut(&position.partition) {
+            // Where all calls were begun so often, none is named.
+            let all = if position.offset < progress.head.twice { 2 } else { 1 };
+            let head = &mut progress.head;
+            head.named.pop_if(|named| named.begins == all);
+        }
+    }
+
     /// From this record on none is in doubt: the predecessor did not begin what lies there.
     pub fn trust(&mut self, partition: PartitionId, offset: i64) {
         if let Some(progress) = self.partitions.get_mut(&partition) {

@@ -361,7 +361,7 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn enter(&mut self, call: Call) {
         if self.is_held(&call.origin) {
             self.hold(call);
-        } else if !self.gate.is_wary() && call.begins == 0 && !call.method.is_at_most_once() {
+        } else if !self.gate.is_claiming() && call.begins == 0 && !call.method.is_at_most_once() {
             self.intake.offer(call);
         } else {
             self.enter_gate(call);

@@ -83,6 +83,27 @@ fn nothing_begins_before_the_claim_is_acknowledged() {
     assert!(run(&mut machine).is_some(), "unasked from now on");
 }
 
+/// Nobody waits then: the loop of commits makes its pauses.
+#[test]
+fn a_crash_before_hurries_no_commit_but_the_claim() {
+    let mut dead = server_of(METHODS, 1, 1);
+    dead.handle_assigned(&[(HERE, None)], NOW);
+    let claim = commit(&mut dead).remove(0);
+
+    let mut machine = server_of(METHODS, 1, 4);
+    machine.handle_assigned(&[(HERE, Some((claim.offset, claim.metadata)))], NOW);
+    assert!(machine.awaits_commit());
+    commit(&mut machine);
+    assert!(!machine.awaits_commit(), "no record came that is in no doubt");
+    take(&mut machine, 0, &[request(1)]);
+    assert!(machine.awaits_commit(), "the predecessor may have died of it");
+    commit(&mut machine);
+    let place = run(&mut machine).unwrap();
+    finish(&mut machine, place);
+    deliver(&mut machine);
+    assert!(machine.has_commits() && !machine.awaits_commit());
+}
+
 #[test]
 fn an_at_most_once_call_begins_when_its_end_is_committed() {
     let mut machine = owner(4);

@@ -8,15 +8,25 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ids::CallId,
+    ids::{CallId, InstanceId, Position},
+    metadata::Metadata,
+    policy::{Policy, ServerRetry, Then},
     server::{
         commit_map::{FinishedMap, Named},
+        incoming::Methods,
+        ledger::Ledger,
         machine::tests::{
-            HERE, Machine, NOW, answers, commit, deliver, finish, record, request, server,
+            HERE, Machine, NOW, answers, commit, deliver, finish, record, request, request_to,
+            server, server_of,
         },
+        service::MethodDescriptor,
     },
-    status::Code,
+    status::{Code, Status},
     transport::{CommitPoint, Delivery, Record},
+    wire::{
+        frame::{Frame, Outcome, Request, Terms},
+        packet::{Header, Routes},
+    },
 };
 
 #[test]
@@ -90,6 +100,81 @@ fn a_move_in_good_order_forgets_no_death() {
     commit(&mut machine);
     machine.handle_record(&packet, NOW);
     assert_eq!(machine.poll_dispatch(NOW, |_| 0).unwrap().call.attempt(), 1, "none died");
+}
+
+const RETRIED: Methods = &[&MethodDescriptor {
+    name: "work",
+    path: "mill/work",
+    doc: "",
+    args: &[],
+    output: "",
+    error: None,
+    timeout: None,
+    idempotent: false,
+    policy: &Policy {
+        retry: Some(ServerRetry {
+            max: 5,
+            first: Duration::from_millis(1),
+            most: Duration::from_millis(1),
+            then: Then::Drop,
+        }),
+        ..Policy::PLAIN
+    },
+    fingerprint: 0,
+}];
+
+/// Calls 0 and 1, which nobody waits for, behind an owner that may have begun them twice.
+fn two_suspects() -> Machine {
+    let mut dead = Ledger::new();
+    dead.assign(HERE, None, 0).unwrap();
+    dead.begin_twice(Position { partition: HERE, offset: 0, index: 1 });
+    let point = dead.commit_points().remove(0);
+    let mut machine = server_of(RETRIED, 1, 8);
+    machine.handle_assigned(&[(HERE, Some((point.offset, point.metadata)))], NOW);
+    commit(&mut machine);
+    let mut payload = Vec::new();
+    let (sender, destination) = (InstanceId::from_bytes([2; 16]), InstanceId::ANY);
+    Header { sender, destination, sequence: 0, reply_to: Routes::new() }.encode(&mut payload);
+    for call in 0..2 {
+        let Frame::Request(request) = request_to("mill/work", call) else { unreachable!() };
+        let terms = Terms { answer: Some(Routes::new()), ..Terms::default() };
+        let terms = Some(Box::new(terms));
+        Frame::Request(Request { terms, ..request }).encode(&mut payload).unwrap();
+    }
+    machine.handle_record(&Record { payload: payload.into(), ..record(HERE, 0, &[]) }, NOW);
+    machine
+}
+
+/// It has ended and its server has not: it holds up no other, and is not begun unsaid again.
+#[test]
+fn a_suspect_that_fails_lets_the_next_one_run() {
+    let mut machine = two_suspects();
+    let next = |machine: &mut Machine, now: Time| {
+        let point = commit(machine).remove(0);
+        let (head, _) = FinishedMap::read(point.offset, &point.metadata).unwrap();
+        let named: Vec<_> = head.named.iter().map(|it| (it.index, it.begins)).collect();
+        let dispatch = machine.poll_dispatch(now, |_| 0);
+        assert!(machine.poll_dispatch(now, |_| 0).is_none(), "alone");
+        (named, dispatch.map(|it| (it.call.origin.id.0, it.call.attempt(), it.place)))
+    };
+    let (named, first) = next(&mut machine, NOW);
+    let (0, 3, first) = first.unwrap() else { panic!("{first:?}") };
+    assert_eq!(named, [(0, 3)]);
+    let failed = Outcome::Status(Status::new(Code::Unavailable, "not now"));
+    machine.finish(first, failed, &Metadata::new(), NOW);
+    let (named, second) = next(&mut machine, NOW);
+    let (1, 3, second) = second.unwrap() else { panic!("{second:?}") };
+    assert_eq!(named, [(1, 3)], "the first did not end its server");
+
+    let later = NOW + Duration::from_millis(2);
+    machine.handle_timeout(later);
+    assert!(!machine.has_commits() && machine.poll_dispatch(later, |_| 0).is_none());
+    finish(&mut machine, second);
+    let (named, again) = next(&mut machine, later);
+    let (0, 4, again) = again.unwrap() else { panic!("{again:?}") };
+    assert_eq!(named, [(0, 3)], "begun twice before that owner, and by this one in vain");
+    finish(&mut machine, again);
+    assert_eq!(machine.unfinished(), 0);
 }
 
 /// A partition's log, what the group has of it, and what was done to its calls.
