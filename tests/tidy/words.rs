@@ -55,6 +55,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/stores.rs", "a_claim_runs_out_unless_it_is_renewed", "shows that nothing happens"),
     ("tests/stores.rs", STILL_OWN, "a claim that runs out unseen"),
     ("tests/stores.rs", "claimed_when_free", "asks for a condition again and again"),
+    ("tests/support/mod.rs", "eventually_is", "asks for a condition again and again"),
     ("tests/support/mod.rs", "eventually_ok", "asks for a condition again and again"),
     ("tests/support/services.rs", "slow", "a handler that takes time"),
 ];

@@ -4,7 +4,7 @@
 //! meanwhile is seen. Who sends a letter once more marks it when the broker has the call; a crash
 //! between leaves the letter listed, and it may be sent twice.
 //!
-//! from: [`super::channel`] · to: [`reader`], which reads; [`super::placing`], which writes
+//! from: [`super::channel`] · to: `reader`, which reads; [`super::placing`], which writes
 
 use std::{
     fmt,

@@ -2,7 +2,7 @@
 //!
 //! Pure, a part of the machine.
 //!
-//! from: [`super::request`] · to: [`super::pending`], [`super::balance`], [`crate::outbox`]
+//! from: `request` · to: [`super::pending`], [`super::balance`], [`crate::outbox`]
 
 use std::{borrow::Cow, time::Duration};
 

@@ -3,7 +3,7 @@
 //! Nothing of the process that made the call is needed, and nothing that a server keeps in memory:
 //! the answer stands in the results topic, how far the group is in its commits.
 //!
-//! from: the generated client · to: [`super::attach`], which reads, and the transport
+//! from: the generated client · to: `attach`, which reads, and the transport
 
 use std::{
     convert::Infallible,

@@ -4,7 +4,7 @@
 //! the others up; only the calls of its own key wait for it. It is unfinished all the while, so a
 //! crash loses nothing: the partition's next owner begins with its executions anew.
 //!
-//! from: [`super::machine`], when an execution has ended · to: [`super::intake`], [`super::burial`]
+//! from: [`super::machine`], when an execution has ended · to: [`super::intake`], `burial`
 
 use std::{collections::BTreeMap, time::Duration};
 

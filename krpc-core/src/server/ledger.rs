@@ -16,9 +16,9 @@
 //! may be executed once at most is finished *early*, before its handler starts: for a successor it
 //! is finished then, and here it counts as unfinished until its reply is delivered.
 //!
-//! A commit never un-says that a call was finished which may be executed once at most: its execution
-//! may have begun since. Where such a call no longer fits into the map, as those before it fell into
-//! more pieces, the next commit says what the one before it said, and nothing new.
+//! A commit never un-says that a call was finished which may be executed once at most: its
+//! execution may have begun since. Where such a call no longer fits into the map, as those before it
+//! fell into more pieces, the next commit says what the one before it said, and nothing new.
 //!
 //! Each owner says in its commits that it is there, by a fence that grows with each one, and at the
 //! end whether it let go in good order.
@@ -289,7 +289,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// A partition from the predecessor's point on. That somebody owns it is to be committed at once.
+    /// A partition from the predecessor's point on. That it is owned is to be committed at once.
     fn new(said: CommitPoint, inherited: FinishedMap, before: Head, fence: u64) -> Self {
         Self {
             open: BTreeMap::new(),
