@@ -17,8 +17,8 @@
 //! is finished then, and here it counts as unfinished until its reply is delivered.
 //!
 //! A commit never un-says that a call was finished which may be executed once at most: its
-//! execution may have begun since. Where such a call no longer fits into the map, as those before it
-//! fell into more pieces, the next commit says what the one before it said, and nothing new.
+//! execution may have begun since. Where such a call no longer fits into the map, as those before
+//! it fell into more pieces, the next commit says what the one before it said, and nothing new.
 //!
 //! Each owner says in its commits that it is there, by a fence that grows with each one, and at the
 //! end whether it let go in good order.
