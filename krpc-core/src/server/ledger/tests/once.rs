@@ -51,10 +51,10 @@ fn own(dice: &mut Dice, stored: &mut Option<CommitPoint>, begun: &mut BTreeSet<(
     let mut ledger = taken(committed);
     let mut next = committed.map_or(0, |(offset, _)| offset);
     let (mut running, mut early) = (Vec::new(), Vec::new());
-    let (ahead, steps) = (1_000 + dice.roll(4_000), dice.roll(15_000));
+    let (ahead, steps) = (3_000 + dice.roll(5_000), 10_000 + dice.roll(20_000));
     for _ in 0..steps {
         if (running.len() as u64) < ahead && dice.roll(3) > 0 {
-            let calls = if next % 50 == 0 { 300 } else { 1 };
+            let calls = if next % 500 == 0 { 300 } else { 1 };
             ledger.open(P, next, calls);
             let open = (0..calls).filter(|index| !ledger.is_finished(at(next, *index)));
             running.extend(open.map(|index| (next, index)));
@@ -97,7 +97,7 @@ fn check(stored: Option<&CommitPoint>, begun: &BTreeSet<(i64, u32)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn no_commit_unsays_a_call_that_may_have_begun(seed: u64) {
