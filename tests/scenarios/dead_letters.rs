@@ -80,7 +80,7 @@ async fn mill(place: &Place) -> (Miller, Server, Channel, MillClient) {
 
 /// Waits until so many calls were given up, and their letters are stored.
 async fn buried(server: &Server, letters: u64) {
-    eventually("the letters are stored", || server.stats().counts.buried >= letters).await;
+    eventually("the letters are stored", || server.stats().counts.dead_lettered >= letters).await;
 }
 
 async fn only(letters: &DeadLetters) -> DeadLetter {
@@ -218,7 +218,7 @@ fn letters_that_are_not_there_are_named() {
         eventually("it is given up", || server.stats().counts.given_up == 1).await;
         assert_eq!(miller.executions(), 2);
         assert!(letters.list().await.unwrap().is_empty(), "it asked to be dropped");
-        assert_eq!(server.stats().counts.buried, 0);
+        assert_eq!(server.stats().counts.dead_lettered, 0);
 
         client.grind(1, String::new()).await.unwrap();
         buried(&server, 1).await;

@@ -137,7 +137,10 @@ fn a_call_that_fails_too_often_is_counted_and_dropped_or_kept() {
         eventually("both are given up", ended).await;
         assert_eq!(postman.attempts(1), [1, 2, 3, 4, 5]);
         assert_eq!(postman.attempts(2), [1, 2]);
-        assert_eq!((server.stats().counts.buried, server.stats().counts.unburied), (1, 0));
+        assert_eq!(
+            (server.stats().counts.dead_lettered, server.stats().counts.dead_letters_failed),
+            (1, 0)
+        );
     });
 }
 

@@ -404,9 +404,9 @@ impl Up {
             ("server: cancelled", counts.cancelled),
             ("server: skipped as finished", counts.skipped),
             ("server: reply given up", counts.undeliverable),
-            ("server: doomed", counts.doomed),
-            ("server: buried", counts.buried),
-            ("server: letter given up", counts.unburied),
+            ("server: doomed", counts.aborted),
+            ("server: buried", counts.dead_lettered),
+            ("server: letter given up", counts.dead_letters_failed),
         ] {
             cx.check.tally.add(what, times);
         }

@@ -132,7 +132,8 @@ impl<K: Clone> ServerMachine<K> {
     /// The letter is tried until the call's own deadline if nobody waits for the call, and half
     /// the time that is left to the caller (5 s at least) if somebody does; at most a minute if
     /// the broker refuses. Then the call is counted in
-    /// [`unburied`](super::stats::ServerCounts::unburied), and the caller is told all the same.
+    /// [`dead_letters_failed`](super::stats::ServerCounts::dead_letters_failed), and the caller is
+    /// told all the same.
     pub fn condemn(&mut self, call: &Call, attempts: u32, status: Status, now: Time) {
         let origin = call.origin;
         let left = origin.deadline.saturating_since(now);
@@ -224,7 +225,7 @@ impl<K: Clone> ServerMachine<K> {
                 None => self.settle(position),
                 Some(letter) if letter.lost => {}
                 Some(letter) => {
-                    self.counts.buried += 1;
+                    self.counts.dead_lettered += 1;
                     self.end(&letter.origin, letter.status, now);
                 }
             }
@@ -253,7 +254,7 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     fn unburied(&mut self, letter: Letter, now: Time) {
-        self.counts.unburied += 1;
+        self.counts.dead_letters_failed += 1;
         self.end(&letter.origin, letter.status, now);
     }
 

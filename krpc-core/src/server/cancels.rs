@@ -297,7 +297,7 @@ impl<K: Clone> ServerMachine<K> {
     /// A call with a ticket begins.
     pub(super) fn begin_with_ticket(&mut self, call: &Call, now: Time) {
         let log = self.cancels_read.logs.get(&service_of(call));
-        self.counts.unchecked += u64::from(log.is_none_or(|log| log.ends.is_none()));
+        self.counts.cancels_unread += u64::from(log.is_none_or(|log| log.ends.is_none()));
         self.say_running(call, now);
     }
 

@@ -197,7 +197,7 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn condemn_doomed(&mut self, now: Time) {
         while let Some(call) = self.gate.poll_doomed() {
             self.intake.unlist(&call.origin);
-            self.counts.doomed += 1;
+            self.counts.aborted += 1;
             let times = call.begins;
             let message = format!("its execution ended its server {times} times; given up");
             let status = Status::new(Code::Aborted, message).with_retryable(false);

@@ -25,13 +25,13 @@ pub struct ServerCounts {
     /// Replies that could not be delivered until their deadline.
     pub undeliverable: u64,
     /// Calls that are in the topic of dead letters.
-    pub buried: u64,
+    pub dead_lettered: u64,
     /// Calls that should be, and could not be put there.
-    pub unburied: u64,
+    pub dead_letters_failed: u64,
     /// Calls that were not begun again, for each execution may have ended its server.
-    pub doomed: u64,
+    pub aborted: u64,
     /// Calls with tickets that ran although their cancels could not be read.
-    pub unchecked: u64,
+    pub cancels_unread: u64,
     /// Committed maps that could not be read.
     pub unreadable_maps: u64,
 }

@@ -176,7 +176,7 @@ fn a_call_is_finished_only_when_its_letter_is_stored() {
     assert_eq!((id, code), (CallId(9), Code::Aborted));
     machine.handle_delivered(token, &STORED, NOW);
     assert_eq!((machine.unfinished(), committed(&mut machine)), (0, vec![1]));
-    assert_eq!((machine.counts().buried, machine.counts().unburied), (1, 0));
+    assert_eq!((machine.counts().dead_lettered, machine.counts().dead_letters_failed), (1, 0));
     assert_eq!(machine.next_timeout(), None);
 }
 
@@ -256,7 +256,7 @@ fn a_refused_topic_is_tried_for_a_minute_and_the_caller_is_told_half_way() {
         let (token, id, code) = told(&mut machine, NOW + patience + RETRY);
         assert_eq!((id, code), (CallId(9), Code::Aborted));
         machine.handle_delivered(token, &STORED, NOW);
-        assert_eq!((machine.counts().buried, machine.counts().unburied), (0, 1));
+        assert_eq!((machine.counts().dead_lettered, machine.counts().dead_letters_failed), (0, 1));
         assert_eq!((machine.unfinished(), machine.next_timeout()), (0, None));
     }
 }
@@ -271,7 +271,7 @@ fn a_broker_that_is_away_is_waited_for_until_the_deadline_if_nobody_waits() {
     machine.handle_opened(0, Topic::Dead, &Err(away.clone()), NOW);
     let hour = NOW + Duration::from_secs(3600);
     ring(&mut machine, hour, &Err(away));
-    assert_eq!((machine.unfinished(), machine.counts().unburied), (1, 0));
+    assert_eq!((machine.unfinished(), machine.counts().dead_letters_failed), (1, 0));
     ring(&mut machine, hour + RETRY, &Ok(1));
     assert_eq!(sent(&mut machine, hour + RETRY).unwrap().target.topic, Topic::Dead);
 }
@@ -313,8 +313,8 @@ fn a_letter_that_is_too_large_loses_its_cause_and_then_itself() {
             assert_eq!((dead.cause.code(), dead.request), (Code::Aborted, &*original));
             machine.handle_delivered(letter.token, &STORED, NOW);
         }
-        assert_eq!(machine.counts().buried, buried, "room {room}");
-        assert_eq!(machine.counts().unburied, 1 - buried, "room {room}");
+        assert_eq!(machine.counts().dead_lettered, buried, "room {room}");
+        assert_eq!(machine.counts().dead_letters_failed, 1 - buried, "room {room}");
     }
 }
 

@@ -316,7 +316,7 @@ fn three_servers_die_of_a_call() {
     let (service, topic) = machine.poll_open().unwrap();
     machine.handle_opened(service, topic, &Ok(1), NOW);
     assert_eq!(deliver(&mut machine), [(CallId(0), Some(Code::Aborted))]);
-    assert_eq!(machine.counts().buried, 1);
+    assert_eq!(machine.counts().dead_lettered, 1);
     // The others go on one by one, each when the one before it is finished.
     for call in 1..201 {
         commit(&mut machine);
@@ -329,5 +329,5 @@ fn three_servers_die_of_a_call() {
         let stored = Delivery::Stored { appended: None, offset: None };
         machine.handle_delivered(transmit.token, &stored, NOW);
     }
-    assert_eq!((machine.unfinished(), machine.counts().doomed), (0, 1));
+    assert_eq!((machine.unfinished(), machine.counts().aborted), (0, 1));
 }

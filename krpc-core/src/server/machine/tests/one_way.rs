@@ -264,6 +264,6 @@ fn without_retries_the_first_failure_is_the_last() {
     assert_eq!(commits(&mut machine), [0; 0], "its letter is not stored yet");
     assert_eq!(machine.poll_open(), Some((0, Topic::Dead)));
     machine.handle_opened(0, Topic::Dead, &Ok(1), NOW);
-    assert_eq!((deliver(&mut machine), machine.counts().buried), (vec![], 1));
+    assert_eq!((deliver(&mut machine), machine.counts().dead_lettered), (vec![], 1));
     assert_eq!(commits(&mut machine), [1]);
 }

@@ -74,7 +74,7 @@ fn a_call_waits_until_its_cancels_are_known() {
     assert_eq!(answered, expected);
     assert_eq!((run(&mut machine), machine.unfinished()), (None, 0));
     let counts = machine.counts();
-    assert_eq!((counts.executed, counts.cancelled, counts.unchecked), (2, 1, 0));
+    assert_eq!((counts.executed, counts.cancelled, counts.cancels_unread), (2, 1, 0));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn cancels_that_cannot_be_read_hold_nothing_up_for_long() {
     let place = run(&mut machine).unwrap();
     finish(&mut machine, place);
     assert_eq!(deliver(&mut machine), [(CallId(1), None)]);
-    assert_eq!(machine.counts().unchecked, 1);
+    assert_eq!(machine.counts().cancels_unread, 1);
     // Those that come later do not wait.
     machine.handle_record(&record(HERE, 1, &[enqueued(2)]), NOW);
     assert!(run(&mut machine).is_some());
