@@ -44,6 +44,21 @@ impl BadClient {
     pub fn local<S>(_: S) -> Self {
         ::core::unreachable!()
     }
+    pub fn attach<T, E>(&self, _: &::krpc::Ticket<T, E>) -> ::krpc::Attach<T, E> {
+        ::core::unreachable!()
+    }
+    pub async fn status<T, E>(
+        &self,
+        _: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<::krpc::TicketStatus, ::krpc::Error> {
+        ::core::unreachable!()
+    }
+    pub async fn cancel<T, E>(
+        &self,
+        _: &::krpc::Ticket<T, E>,
+    ) -> ::core::result::Result<(), ::krpc::Error> {
+        ::core::unreachable!()
+    }
     /// Calls `Bad/fine`.
     pub fn fine(&self, x: u8) -> ::krpc::Call<u8> {
         ::core::unreachable!()
