@@ -48,6 +48,22 @@ pub struct PartitionId {
     pub partition: u32,
 }
 
+/// No partition of a topic has such a number: Kafka's are below.
+const HELD: u32 = 1 << 31;
+
+impl PartitionId {
+    /// A partition of the service's delayed calls, which stands among those of its calls under a
+    /// number that none of them has.
+    pub const fn held(service: u16, class: u32) -> Self {
+        Self { service, partition: HELD | class }
+    }
+
+    /// Which partition of the delayed calls it is, if it is one of them.
+    pub const fn class(self) -> Option<u32> {
+        if self.partition & HELD == 0 { None } else { Some(self.partition & !HELD) }
+    }
+}
+
 /// Where a call stands in its calls topic: which record, and which frame of that record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position {

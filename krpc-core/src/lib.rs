@@ -15,6 +15,7 @@ pub mod codec;
 pub mod context;
 pub mod dead;
 pub mod deadline;
+pub mod delay;
 pub mod error;
 mod hello;
 pub mod ids;

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use crate::delay::MAX_DOUBT;
+
 /// A moment: microseconds since the Unix epoch, either on this process's own time line (which
 /// starts at the wall clock and then runs monotonically) or on the broker's; names say which.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -84,6 +86,9 @@ pub struct BrokerClock {
 /// daemon that slews adds at most as much for long.
 pub const DRIFT_PPM: u64 = 100;
 
+/// A clock that says less does not tell the time.
+const NO_TIME: Time = Time(1_000_000_000_000_000);
+
 /// What the broker's stamp may be too low by: it counts whole milliseconds.
 const STAMP_MICROS: i64 = 1000;
 
@@ -134,8 +139,23 @@ impl BrokerClock {
     /// A local moment as people are to read it: on the broker's clock, if that is known and tells
     /// the time (librdkafka's mock cluster stamps every record just after 1970).
     pub fn stamp(&self, local: Time) -> Time {
-        const NO_TIME: Time = Time(1_000_000_000_000_000);
         self.to_broker(local).filter(|at| *at >= NO_TIME).unwrap_or(local)
+    }
+
+    /// That moment as early as it may be on the broker's clock, but for a doubt of more than
+    /// [`MAX_DOUBT`]: whatever waits for a moment of the broker's goes by this.
+    pub fn earliest(&self, local: Time) -> Time {
+        self.stamp(local) - self.small_doubt(local)
+    }
+
+    /// The same, as late as it may be, as known at the local time `now`.
+    pub fn latest(&self, local: Time, now: Time) -> Time {
+        self.stamp(local) + self.small_doubt(now)
+    }
+
+    fn small_doubt(&self, now: Time) -> Duration {
+        let known = self.to_broker(now).is_some_and(|at| at >= NO_TIME);
+        self.uncertainty(now).filter(|_| known).unwrap_or_default().min(MAX_DOUBT)
     }
 
     /// How far off [`distance`](Self::distance) may be, either way, at the local time `now`: half
