@@ -18,6 +18,10 @@ pub const NEAR: Duration = Duration::from_millis(1_500);
 /// cancels are kept, 7 days.
 pub const CLASSES: u32 = 10;
 
+/// The shortest retention with which the topic can be used: as long as the last class holds, and
+/// most of a day in which no server is there.
+pub const LEAST_RETENTION: Duration = Duration::from_secs(4 * 24 * 60 * 60);
+
 /// What the doubt about the broker's clock may delay a call by at most: the doubt grows with the
 /// time since anything was sent, by far more than clocks that are kept in step really part.
 pub const MAX_DOUBT: Duration = Duration::from_millis(10);
@@ -45,6 +49,7 @@ mod tests {
     fn classes_hold_a_second_to_three_days() {
         let holds = [hold(0), hold(1), hold(CLASSES - 1)].map(|hold| hold.as_secs());
         assert_eq!(holds, [1, 4, 262_144]);
+        assert!(hold(CLASSES - 1) < LEAST_RETENTION);
         let class_of = |millis| class(Duration::from_millis(millis));
         assert_eq!([class_of(0), class_of(1_499)], [None, None]);
         assert_eq!(

@@ -90,7 +90,7 @@ struct Link {
 }
 
 /// How many topics a service may have.
-const TOPICS: usize = 5;
+const TOPICS: usize = 6;
 
 /// A topic's place among a service's names.
 const fn place(topic: Topic) -> usize {
@@ -100,6 +100,7 @@ const fn place(topic: Topic) -> usize {
         Topic::Results => 2,
         Topic::Dead => 3,
         Topic::Cancels => 4,
+        Topic::Delayed => 5,
     }
 }
 

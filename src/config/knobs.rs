@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 
 use krpc_core::{
     client::retry::{MAX_ATTEMPTS, MAX_SHARE},
+    delay::LEAST_RETENTION,
     transport::GroupProtocol,
 };
 
@@ -264,6 +265,16 @@ pub const KNOBS: &[Knob] = &[
         apply: |config, value| duration(value).map(|it| config.transport.dead_retention = it),
     },
     Knob {
+        name: "KRPC_DELAYED_RETENTION",
+        default: "30d",
+        meaning: "how long delayed calls stay where they wait in a topic that is created",
+        too_low: "less than 4d is refused; calls that come due in a longer outage vanish",
+        too_high: "disk",
+        apply: |config, value| {
+            delayed_retention(value).map(|it| config.transport.delayed_retention = it)
+        },
+    },
+    Knob {
         name: "KRPC_REPLICATION",
         default: "(the broker's)",
         meaning: "replication factor of topics that are created",
@@ -320,6 +331,14 @@ pub(super) fn duration(value: &str) -> Result<Duration, String> {
                 .to_owned())
         }
     }
+}
+
+fn delayed_retention(value: &str) -> Result<Duration, String> {
+    let retention = duration(value)?;
+    (retention >= LEAST_RETENTION).then_some(retention).ok_or_else(|| {
+        "at least 4d, for a delayed call is held for up to 3 days before it is written anew"
+            .to_owned()
+    })
 }
 
 fn number<T>(value: &str, least: T, most: T) -> Result<T, String>

@@ -75,6 +75,14 @@ fn a_variable_with_a_wrong_value_is_named() {
     assert_eq!((name.as_str(), value.as_str()), ("KRPC_CONCURRENCY", "many"));
 }
 
+#[test]
+fn delayed_calls_are_not_lost_by_a_setting() {
+    let error = of(&[("KRPC_DELAYED_RETENTION", "3d")]).unwrap_err();
+    assert!(matches!(error, SetupError::InvalidConfig { .. }), "{error}");
+    let config = of(&[("KRPC_DELAYED_RETENTION", "96h")]).unwrap();
+    assert_eq!(config.transport.delayed_retention, Duration::from_secs(96 * 60 * 60));
+}
+
 /// The defaults that the table of settings shows are the ones that hold.
 #[test]
 fn each_default_is_accepted_and_changes_nothing() {

@@ -262,7 +262,7 @@ impl World {
                 cx.check.replied(payload);
                 self.clients.iter_mut().for_each(|client| client.notice(partition, cx));
             }
-            Topic::Results | Topic::Dead | Topic::Cancels => {}
+            Topic::Results | Topic::Dead | Topic::Cancels | Topic::Delayed => {}
         }
         fate
     }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Topic;
-use crate::wire;
+use crate::{delay, wire};
 
 /// Partitions of a results topic: whoever waits for one answer reads along a fourth of them.
 const RESULT_PARTITIONS: u32 = 4;
@@ -27,6 +27,8 @@ pub struct TransportConfig {
     pub results_retention: Duration,
     /// Retention of a topic of dead letters that is created here.
     pub dead_retention: Duration,
+    /// Retention of a topic of delayed calls that is created here.
+    pub delayed_retention: Duration,
     /// Replication factor of topics created here; `None` for the broker's default.
     pub replication: Option<u16>,
     /// Whether missing topics are created; otherwise they are an error.
@@ -74,6 +76,7 @@ impl Default for TransportConfig {
             replies_retention: Duration::from_secs(HOUR),
             results_retention: Duration::from_secs(7 * 24 * HOUR),
             dead_retention: Duration::from_secs(30 * 24 * HOUR),
+            delayed_retention: Duration::from_secs(30 * 24 * HOUR),
             replication: None,
             create_topics: true,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
@@ -101,6 +104,7 @@ impl fmt::Debug for TransportConfig {
             replies_retention,
             results_retention,
             dead_retention,
+            delayed_retention,
             replication,
             create_topics,
             max_packet_bytes,
@@ -124,6 +128,7 @@ impl fmt::Debug for TransportConfig {
             .field("replies_retention", replies_retention)
             .field("results_retention", results_retention)
             .field("dead_retention", dead_retention)
+            .field("delayed_retention", delayed_retention)
             .field("replication", replication)
             .field("create_topics", create_topics)
             .field("max_packet_bytes", max_packet_bytes)
@@ -148,6 +153,8 @@ impl TransportConfig {
             Topic::Results => RESULT_PARTITIONS,
             // Few records, and whoever reads them reads all of them.
             Topic::Dead | Topic::Cancels => 1,
+            // What a partition means is agreed between all servers.
+            Topic::Delayed => delay::CLASSES,
         }
     }
 
@@ -159,6 +166,7 @@ impl TransportConfig {
             Topic::Replies => self.replies_retention,
             Topic::Results => self.results_retention,
             Topic::Dead => self.dead_retention,
+            Topic::Delayed => self.delayed_retention,
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Topic {
     Dead,
     /// Cancels of calls that may not have begun yet, read by all servers.
     Cancels,
+    /// Calls that wait for their time, by how long each is held: [`crate::delay`].
+    Delayed,
 }
 
 impl Topic {
@@ -55,13 +57,14 @@ impl Topic {
             Self::Results => "results",
             Self::Dead => "dead",
             Self::Cancels => "cancels",
+            Self::Delayed => "delayed",
         }
     }
 
     /// Whether it is found or created only when somebody asks for it, with
     /// [`Topics::open_topic`]. Such a topic is read by hand, and keeps what was read.
     pub const fn is_lazy(self) -> bool {
-        matches!(self, Self::Results | Self::Dead | Self::Cancels)
+        matches!(self, Self::Results | Self::Dead | Self::Cancels | Self::Delayed)
     }
 }
 

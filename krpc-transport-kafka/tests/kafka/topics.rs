@@ -70,6 +70,7 @@ async fn lazy_topics_are_created_with_settings_of_their_own() {
         (Topic::Results, 4, Duration::from_secs(7 * DAY)),
         (Topic::Dead, 1, Duration::from_secs(100)),
         (Topic::Cancels, 1, Duration::from_secs(7 * DAY)),
+        (Topic::Delayed, 10, Duration::from_secs(30 * DAY)),
     ] {
         assert_eq!(client.transport.open_topic(0, topic).await.unwrap(), partitions);
         let name = config.topic(&service, topic);
@@ -86,6 +87,27 @@ async fn lazy_topics_are_created_with_settings_of_their_own() {
     assert_eq!(client.transport.open_topic(0, Topic::Dead).await.unwrap(), 2);
     let unfit = client.transport.open_topic(0, Topic::Results).await.unwrap_err();
     assert!(matches!(unfit, SetupError::UnfitTopic { .. }), "{unfit}");
+    client.transport.close().await;
+}
+
+#[tokio::test]
+async fn a_topic_of_delayed_calls_has_a_partition_for_each_class() {
+    let (smaller, larger) = (service("classes"), service("more-classes"));
+    for (service, partitions) in [(&smaller, 9), (&larger, 11)] {
+        let name = config().topic(service, Topic::Delayed);
+        create(&name, partitions, &[("max.message.bytes", "9000000")]).await;
+    }
+    let client = caller(&endpoint(config()), &smaller).await;
+    match client.transport.open_topic(0, Topic::Delayed).await.unwrap_err() {
+        SetupError::UnfitTopic { topic, reason } => {
+            assert_eq!(topic, config().topic(&smaller, Topic::Delayed));
+            assert!(reason.contains('9') && reason.contains("10"), "{reason}");
+        }
+        other => panic!("{other}"),
+    }
+    client.transport.close().await;
+    let client = caller(&endpoint(config()), &larger).await;
+    assert_eq!(client.transport.open_topic(0, Topic::Delayed).await.unwrap(), 11);
     client.transport.close().await;
 }
 

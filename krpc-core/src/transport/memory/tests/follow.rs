@@ -1,7 +1,10 @@
 //! Topics that are made when somebody asks for them, and read by hand.
 
 use super::*;
-use crate::transport::{Committed, Topics};
+use crate::{
+    delay,
+    transport::{Committed, Topics},
+};
 
 /// The payloads that arrived from a topic.
 fn read(seen: &Fake, topic: Topic) -> Vec<(i64, Bytes)> {
@@ -89,6 +92,26 @@ async fn what_was_sent_to_a_lazy_topic_can_be_read_again() {
     }
     assert_eq!(client.bounds(0, Topic::Cancels, 0).await.unwrap(), (7, 70), "bytes bound it");
     assert_eq!(endpoint.dropped("sum", Topic::Cancels), 7);
+}
+
+#[tokio::test]
+async fn delayed_calls_have_a_partition_for_each_class_and_stay() {
+    let endpoint = private(1);
+    let (server, seen) = server(&endpoint).await;
+    assert_eq!(server.open_topic(0, Topic::Delayed).await.unwrap(), delay::CLASSES);
+    for class in 0..delay::CLASSES {
+        server.follow(0, Topic::Delayed, class, 0).await.unwrap();
+        server.send(target(Topic::Delayed, class), b"held", u64::from(class)).unwrap();
+    }
+    seen.until_arrived(10).await;
+    let payload = vec![0; 1 << 20];
+    for _ in 0..3 {
+        endpoint.inject("sum", Topic::Delayed, 9, &payload).unwrap();
+    }
+    seen.until_arrived(13).await;
+    assert_eq!(server.bounds(0, Topic::Delayed, 9).await.unwrap(), (0, 4), "read, and kept");
+    let beyond = server.follow(0, Topic::Delayed, delay::CLASSES, 0).await.unwrap_err();
+    assert_eq!(beyond.code(), Code::OutOfRange);
 }
 
 #[tokio::test]
