@@ -29,6 +29,24 @@ impl Clock {
         self.base + self.started.elapsed()
     }
 
+    /// The moment at which the wall clock is going to show this, as far as can be foreseen.
+    pub fn moment(&self, wall: SystemTime) -> Time {
+        let (wall_now, now) = (SystemTime::now(), self.now());
+        match wall.duration_since(wall_now) {
+            Ok(ahead) => now + ahead,
+            Err(past) => now - past.duration(),
+        }
+    }
+
+    /// What the wall clock shows at that moment; `None` if it cannot show it.
+    pub fn wall(&self, at: Time) -> Option<SystemTime> {
+        let (wall_now, now) = (SystemTime::now(), self.now());
+        match at >= now {
+            true => wall_now.checked_add(at.saturating_since(now)),
+            false => wall_now.checked_sub(now.saturating_since(at)),
+        }
+    }
+
     /// The monotonic instant of a moment on this time line, for timers.
     pub fn instant(&self, at: Time) -> Instant {
         self.started + at.saturating_since(self.base)

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ struct Inner {
     attempt: u32,
     caller: Caller,
     key: Option<Box<[u8]>>,
+    due: Option<Time>,
     cancelled: SetOnce<()>,
 }
 
@@ -39,6 +40,8 @@ pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) caller: InstanceId,
     pub(crate) key: Option<Box<[u8]>>,
+    /// On the same time line.
+    pub(crate) due: Option<Time>,
 }
 
 /// Who makes a call.
@@ -62,7 +65,7 @@ impl fmt::Display for Caller {
 
 impl Context {
     pub(crate) fn new(clock: Clock, facts: Facts) -> Self {
-        let Facts { metadata, deadline, fence, attempt, caller, key } = facts;
+        let Facts { metadata, deadline, fence, attempt, caller, key, due } = facts;
         let inner = Inner {
             metadata,
             reply_metadata: Mutex::default(),
@@ -72,6 +75,7 @@ impl Context {
             attempt,
             caller: Caller { instance: caller },
             key,
+            due,
             cancelled: SetOnce::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -115,6 +119,11 @@ impl Context {
     /// The bytes of the call's key, if it has one.
     pub fn key(&self) -> Option<&[u8]> {
         self.inner.key.as_deref()
+    }
+
+    /// When the call was to be executed, by this machine's clock, if its caller delayed it.
+    pub fn due(&self) -> Option<SystemTime> {
+        self.inner.clock.wall(self.inner.due?)
     }
 
     /// Resolves when the call is no longer wanted: its caller gave up, its deadline passed, or

@@ -153,6 +153,11 @@ impl BrokerClock {
         self.stamp(local) + self.small_doubt(now)
     }
 
+    /// The local moment of a stamp, as known at the local time `now`.
+    pub fn unstamp(&self, stamp: Time, now: Time) -> Time {
+        now.shifted(signed(stamp).saturating_sub(signed(self.stamp(now))))
+    }
+
     fn small_doubt(&self, now: Time) -> Duration {
         let known = self.to_broker(now).is_some_and(|at| at >= NO_TIME);
         self.uncertainty(now).filter(|_| known).unwrap_or_default().min(MAX_DOUBT)

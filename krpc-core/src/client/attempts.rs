@@ -133,9 +133,8 @@ impl Attempts {
 impl Drop for Attempts {
     /// The caller is gone, or one of two was quicker: the servers of the others are told.
     fn drop(&mut self) {
-        let service = self.request.client.service();
         for id in self.flying.drain(..) {
-            service.with(|machine, _| machine.cancel(id));
+            self.request.client.give_up(id);
         }
     }
 }

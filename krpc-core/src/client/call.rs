@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,7 +21,7 @@ use super::{
     channel::{Channel, ServiceChannel},
     ending::{DecodeError, reply},
     enqueue::Enqueue,
-    request::{Request, no_time, open, start},
+    request::{Delay, Request, no_time, open, start},
     retry::RetryPolicy,
 };
 use crate::{
@@ -164,9 +164,9 @@ pub struct Call<T, E = Infallible> {
 }
 
 impl<T, E> Call<T, E> {
-    /// How long to wait for the reply, from the moment the call is awaited. Without it the
-    /// method's timeout holds, and without that the channel's (10 s by default). Zero fails at
-    /// once; more than a year is a year.
+    /// How long to wait for the reply, from the moment the call is awaited, or is due if it is
+    /// [delayed](Call::delay). Without it the method's timeout holds, and without that the channel's
+    /// (10 s by default). Zero fails at once; more than a year is a year.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if let State::Built(request) = &mut self.reply.state {
             request.timeout = Some(timeout);
@@ -235,6 +235,53 @@ impl<T, E> Call<T, E> {
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         if let State::Built(request) = &mut self.reply.state {
             request.set_retry(policy);
+        }
+        self
+    }
+
+    /// Has the call executed so long after it is awaited, or a little later: a few milliseconds,
+    /// if its server has a place for it. The first delayed call of a service waits longer for its
+    /// topics to be made. It waits with the broker, not in this process; awaited, it also counts
+    /// among the calls in flight here. Zero is no delay; of [`Call::delay`] and [`Call::at`] the
+    /// last one counts.
+    ///
+    /// The time that the call has begins when it is due: an awaited one fails after the delay and
+    /// [`Call::timeout`], one that ends when the broker has it lives for the delay and its life
+    /// (`KRPC_QUEUE_TIMEOUT`, 7 days). Its caller waits for the broker as if it were not delayed.
+    /// The handler sees the time in [`Context::due`](crate::context::Context::due).
+    ///
+    /// It may be executed more than once, as any call may that is not at most once. Calls of a key
+    /// take their place in its order when they are due. Dropping the future cancels the call
+    /// wherever it waits, as long as this process reaches the broker.
+    ///
+    /// `InvalidArgument` when it is awaited, before anything is sent: delay and time together are
+    /// more than 366 days; the method is `#[rpc(at_most_once)]`; the call is [hedged](Call::hedge);
+    /// it is one that every service has, such as `ping`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use krpc_core::client::call::Call;
+    ///
+    /// async fn remind(call: Call<()>) -> Result<(), krpc_core::error::Error> {
+    ///     let ticket = call.delay(Duration::from_secs(24 * 60 * 60)).enqueue().await?;
+    ///     println!("tomorrow: {ticket}");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn delay(self, delay: Duration) -> Self {
+        self.later(Delay::After(delay))
+    }
+
+    /// Has the call executed at that time, by this machine's clock as it is when the call is
+    /// awaited; at once, if it has passed. All else is as with [`Call::delay`].
+    pub fn at(self, time: SystemTime) -> Self {
+        self.later(Delay::At(time))
+    }
+
+    fn later(mut self, delay: Delay) -> Self {
+        if let State::Built(request) = &mut self.reply.state {
+            request.set_delay(delay);
         }
         self
     }
@@ -405,7 +452,7 @@ impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
 impl<T, E> Drop for ReplyFuture<T, E> {
     fn drop(&mut self) {
         if let State::InFlight(id, client) = &self.state {
-            client.service().with(|machine, _| machine.cancel(*id));
+            client.give_up(*id);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, Waker},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use super::{
     call::Client,
     channel::ServiceChannel,
+    machine::ClientMachine,
     pending::{Completion, Ending},
     request::{Request, no_time, open, start},
     ticket::{Stub, Ticket},
@@ -96,7 +97,7 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
         None => service.results_before(deadline).await?,
     };
     request.queue(smallvec![Route::Results(results.partition)]);
-    let expires = request.expires(now);
+    let (expires, due) = (request.expires(now), request.due());
     let call = poll_fn(|cx| Poll::Ready(start(&request, None, cx))).await?;
     let Request { client, path, .. } = request;
     let caller = client.channel().instance();
@@ -108,7 +109,10 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
             return Err(Status::new(Code::Internal, "a queued call was answered here"));
         }
     };
-    let deadline = service.with(|machine, _| machine.broker_time(expires)).unwrap_or(expires);
+    let moments = |machine: &mut ClientMachine<Waker>, now| {
+        (machine.broker_time(expires), due.map(|at| machine.due(at, now).due))
+    };
+    let (deadline, due) = service.with(moments).unwrap_or((expires, due));
     Ok(Stub {
         path: path.into_owned(),
         caller,
@@ -119,6 +123,7 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
         results_partition: results.partition,
         results_from: results.from,
         deadline,
+        due,
     })
 }
 

@@ -112,11 +112,17 @@ impl<W> ClientMachine<W> {
             self.receipts -= 1;
             return waiter;
         }
-        let lane = self.lane(call.partition, call.exact);
+        let lane = self.lane(call.lies_in(), call.exact);
         let cancel = Cancel { call: id };
         // A cancel is a favour to the server; a lane that refuses it loses nothing.
         let _ = self.outbox.push(lane, None, call.deadline, |out| cancel.encode(out));
         waiter
+    }
+
+    /// Whether the call waits for its answer and may be elsewhere than where it was sent: its cancel
+    /// does not reach it there.
+    pub fn is_delayed(&mut self, id: CallId) -> bool {
+        self.pending.get(id).is_some_and(|call| call.delayed && !call.on_stored)
     }
 
     /// From here on new calls are refused with this status.
@@ -244,6 +250,11 @@ impl<W> ClientMachine<W> {
         self.clock.uncertainty(now)
     }
 
+    /// The local moment of a stamp of the broker's clock, such as that at which a call is due.
+    pub(super) fn local_time(&self, stamp: Time, now: Time) -> Time {
+        self.clock.unstamp(stamp, now)
+    }
+
     /// A moment on the broker's clock; on this one's as long as that is not known.
     pub fn broker_time(&self, at: Time) -> Time {
         self.clock.to_broker(at).unwrap_or(at)
@@ -309,7 +320,7 @@ impl<W> ClientMachine<W> {
         self.pending.begin_batch();
         for (index, id) in (0..).zip(calls) {
             let Some(call) = self.pending.get(*id).filter(|call| call.on_stored) else { continue };
-            let place = Place { partition: call.partition, offset, index };
+            let place = Place { partition: call.lies_in(), offset, index };
             let elapsed = now.saturating_since(call.started);
             let stored = Completion::local(Ending::Stored(place), elapsed);
             self.finish(*id, Completion { flight_request: elapsed, ..stored });

@@ -74,7 +74,7 @@ impl Completion {
 /// A call in flight, as the table keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InFlight {
-    /// The partition of the calls topic it went to.
+    /// The partition of the calls topic it went to, whose server is to answer; [`NO_SERVER`].
     pub partition: u32,
     /// When it was registered.
     pub started: Time,
@@ -86,7 +86,12 @@ pub struct InFlight {
     pub exact: bool,
     /// It must not be executed twice, so nothing may be said of it that is not certain.
     pub at_most_once: bool,
+    /// It is due later than it was sent, and may have been moved since.
+    pub delayed: bool,
 }
+
+/// Instead of a partition: none of its servers is to answer.
+pub const NO_SERVER: u32 = u32::MAX;
 
 #[derive(Debug)]
 enum Slot<W> {
@@ -327,6 +332,7 @@ mod tests {
             on_stored: false,
             exact: false,
             at_most_once: false,
+            delayed: false,
         }
     }
 

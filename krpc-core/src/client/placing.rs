@@ -6,9 +6,14 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{balance::Balance, machine::ClientMachine, pending::InFlight};
+use super::{
+    balance::Balance,
+    machine::ClientMachine,
+    pending::{InFlight, NO_SERVER},
+};
 use crate::{
     codec::ValueCodec,
+    delay::NEAR,
     ids::{CallId, InstanceId},
     metadata::Metadata,
     murmur2,
@@ -19,10 +24,13 @@ use crate::{
     wire::{
         QUEUED_OVERHEAD,
         coding::WireError,
-        frame::{Request, Terms},
+        frame::{Due, Request, Terms},
         packet::Header,
     },
 };
+
+/// Whoever owns this partition of the calls keeps those that are due later.
+const MOVER: u32 = 0;
 
 /// What a call needs to start.
 #[derive(Clone, Debug)]
@@ -85,16 +93,15 @@ impl<W> ClientMachine<W> {
         choose: impl FnOnce(&mut Balance) -> u32,
     ) -> Result<CallId, Status> {
         self.admit()?;
-        let key = call.terms.as_ref().and_then(|terms| terms.key.as_deref());
-        let partition = match key {
-            None => choose(&mut self.balance),
-            Some(key) => self.place_of(key),
+        let (partition, keyed, delayed) = match call.terms.as_deref() {
+            None => (choose(&mut self.balance), false, false),
+            Some(terms) => self.place(terms, choose, now),
         };
-        let exact = key.is_some() || call.at_most_once;
+        let exact = keyed || call.at_most_once;
         let deadline = now + call.receipt.unwrap_or(call.timeout);
         let (on_stored, at_most_once) = (call.receipt.is_some(), call.at_most_once);
         let started =
-            InFlight { partition, started: now, deadline, on_stored, exact, at_most_once };
+            InFlight { partition, started: now, deadline, on_stored, exact, at_most_once, delayed };
         let id = self.pending.register(started, Some(waiter));
         let request = Request {
             call: id,
@@ -107,8 +114,8 @@ impl<W> ClientMachine<W> {
             metadata: Cow::Borrowed(call.metadata),
             value: call.value,
         };
-        let (lane, max) = (self.lane(partition, exact), self.setup.max_packet_bytes);
-        let pushed = self.outbox.push(lane, Some(id), deadline, |out| match on_stored {
+        let (lane, max) = (self.lane(started.lies_in(), exact), self.setup.max_packet_bytes);
+        let pushed = self.outbox.push(lane, Some(id), deadline, |out| match on_stored || delayed {
             false => request.encode(out),
             true => encode_queued(&request, max, out),
         });
@@ -158,13 +165,13 @@ impl<W> ClientMachine<W> {
         self.admit()?;
         let deadline = now + wait;
         let posted = InFlight {
-            // Of no calls partition, so no server's.
-            partition: u32::MAX,
+            partition: NO_SERVER,
             started: now,
             deadline,
             on_stored: true,
             exact: false,
             at_most_once: false,
+            delayed: false,
         };
         let id = self.pending.register(posted, Some(waiter));
         let target = Target { service: self.setup.service, topic, partition, exact: false };
@@ -181,15 +188,49 @@ impl<W> ClientMachine<W> {
         }
     }
 
-    /// The partition of a key, whoever owns it.
-    fn place_of(&mut self, key: &[u8]) -> u32 {
+    /// Where a call on terms goes; whether it is one of a key that is kept in order there, and
+    /// whether it is delayed.
+    fn place(
+        &mut self,
+        terms: &Terms,
+        choose: impl FnOnce(&mut Balance) -> u32,
+        now: Time,
+    ) -> (u32, bool, bool) {
+        let delayed = terms.due.is_some();
+        let later = |Due { due, .. }| due.saturating_since(self.clock.stamp(now)) >= NEAR;
+        if terms.due.is_some_and(later) {
+            // It is kept there, not executed: it says nothing of how busy that server is.
+            return (NO_SERVER, false, delayed);
+        }
+        let Some(key) = terms.key.as_deref() else {
+            return (choose(&mut self.balance), false, delayed);
+        };
+        // The partition of a key, whoever owns it.
         let partition = murmur2::partition(key, self.setup.topology.call_partitions);
         self.balance.take(partition);
-        partition
+        (partition, true, delayed)
+    }
+
+    /// When a call is due that is not to be executed before this local moment.
+    #[cold]
+    pub(super) fn due(&self, at: Time, now: Time) -> Due {
+        let due = self.clock.latest(at, now);
+        Due { due, look: due }
     }
 }
 
-/// A call that nobody waits for may be written anew by a server, with more about it than now.
+impl InFlight {
+    /// The partition that the call's record is in.
+    pub(super) const fn lies_in(&self) -> u32 {
+        match self.partition {
+            NO_SERVER => MOVER,
+            partition => partition,
+        }
+    }
+}
+
+/// A call that nobody waits for, or that is due later, may be written anew by a server, with more
+/// about it than now.
 fn encode_queued(request: &Request<'_>, max: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
     let start = out.len();
     request.encode(out)?;

@@ -1,21 +1,67 @@
-//! Waits for the broker to have something that was put on its way, and forgets it if nobody waits.
+//! Driver: waits for the broker to have something that was put on its way, and forgets it if nobody
+//! waits. Cancels are such things where a server need not be there, or the call may have been moved.
 //!
-//! from: [`super::dead`] and [`super::tickets`] · to: [`super::machine`]
+//! from: [`super::dead`], [`super::tickets`], futures of calls that are dropped
+//! to: [`super::machine`]
 
 use std::{
     future::poll_fn,
     task::{Poll, Waker},
 };
 
-use super::{channel::ServiceChannel, machine::ClientMachine, pending::Ending};
+use super::{
+    call::Client, channel::ServiceChannel, machine::ClientMachine, pending::Ending, tickets::within,
+};
 use crate::{
     error::SetupError,
-    ids::CallId,
+    ids::{CallId, InstanceId},
     status::{Code, Status},
     time::Time,
+    transport::Topic,
+    wire::frame::Cancel,
 };
 
+impl Client {
+    /// Nobody waits for this call any more.
+    pub(super) fn give_up(&self, id: CallId) {
+        let gone = self.service().with(|machine, _| (machine.is_delayed(id), machine.cancel(id)));
+        if let Some((true, _)) = gone {
+            self.give_up_delayed(id);
+        }
+    }
+
+    /// It may have been moved, and the cancel that follows it does not find it then.
+    #[cold]
+    fn give_up_delayed(&self, call: CallId) {
+        let Some(runtime) = self.service().runtime() else { return };
+        // The channel stays for this, but no longer than a call takes.
+        let client = self.clone();
+        runtime.spawn(async move {
+            let (service, caller) = (client.service(), client.channel().instance());
+            if let Err(status) = within(service, service.cancel_anywhere(caller, call)).await {
+                tracing::debug!(target: "krpc::client", %status, "a delayed call is not cancelled");
+            }
+        });
+    }
+}
+
 impl ServiceChannel {
+    /// Puts a cancel where all servers read it.
+    pub(super) async fn cancel_anywhere(
+        &self,
+        caller: InstanceId,
+        call: CallId,
+    ) -> Result<(), Status> {
+        let opened = self.transport()?.open_topic(self.index(), Topic::Cancels).await;
+        let partitions = opened.map_err(|error| error.to_status())?;
+        let to = (Topic::Cancels, self.spread(partitions), caller);
+        let (wait, frame) = (self.options().timeout, Cancel { call });
+        self.stored(|machine, waiter, now| {
+            machine.post(to, |out| frame.encode(out), wait, waiter, now)
+        })
+        .await
+    }
+
     /// Resolves when the broker has what was started.
     pub(super) async fn stored(
         &self,

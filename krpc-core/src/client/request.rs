@@ -2,9 +2,17 @@
 //!
 //! from: [`super::call`] · to: [`super::channel`] and [`super::machine`]
 
-use std::{borrow::Cow, sync::Arc, task::Context as TaskContext, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    task::{Context as TaskContext, Waker},
+    time::{Duration, SystemTime},
+};
 
-use super::{call::Client, channel::ServiceChannel, placing::StartCall, retry::RetryPolicy};
+use super::{
+    call::Client, channel::ServiceChannel, machine::ClientMachine, placing::StartCall,
+    retry::RetryPolicy,
+};
 use crate::{
     codec::ValueCodec,
     deadline::MAX_TIMEOUT,
@@ -35,16 +43,31 @@ pub(super) struct Request {
     pub(super) queued: bool,
     /// What its server is to keep to; absent in nearly every call, and small then.
     pub(super) terms: Option<Box<Terms>>,
-    /// What the caller wants of its repeats; as rare.
-    pub(super) repeats: Option<Box<Repeats>>,
+    /// When the caller wants it sent again, or executed; as rare.
+    pub(super) wishes: Option<Box<Wishes>>,
 }
 
-/// What the caller of one call wants instead of what the channel does.
+/// What the caller of one call wants instead of what is usual.
 #[derive(Default)]
-pub(super) struct Repeats {
+pub(super) struct Wishes {
     policy: Option<RetryPolicy>,
     hedge: Option<Duration>,
+    delay: Option<Delay>,
 }
+
+/// When a call is to be executed.
+#[derive(Clone, Copy)]
+pub(super) enum Delay {
+    /// So long after it is awaited.
+    After(Duration),
+    /// When the wall clock shows this.
+    At(SystemTime),
+    /// As it was fixed when it was awaited: at this moment, which was still to come.
+    Due(Time),
+}
+
+/// Clocks count whole microseconds, and differences of two readings are off by as much as this.
+const TICKS: Duration = Duration::from_micros(2);
 
 impl Request {
     #[inline]
@@ -70,7 +93,7 @@ impl Request {
             fault,
             queued,
             terms: queued.then(|| Box::new(no_answer())),
-            repeats: None,
+            wishes: None,
         }
     }
 
@@ -118,23 +141,38 @@ impl Request {
         if let Some(mistake) = policy.mistake() {
             return self.refuse(mistake.to_owned());
         }
-        self.repeats.get_or_insert_default().policy = Some(policy);
+        self.wishes.get_or_insert_default().policy = Some(policy);
     }
 
     pub(super) fn set_hedge(&mut self, after: Duration) {
-        self.repeats.get_or_insert_default().hedge = Some(after);
+        self.wishes.get_or_insert_default().hedge = Some(after);
+    }
+
+    pub(super) fn set_delay(&mut self, delay: Delay) {
+        let path = &self.path;
+        if self.method.is_none() {
+            return self.refuse(format!("{path} is answered at once, so it cannot be delayed"));
+        }
+        if self.promises().at_most_once {
+            return self.refuse(format!(
+                "{path} is executed once at most, so it cannot be delayed: on its way from where \
+                 it waits it may be written twice"
+            ));
+        }
+        self.wishes.get_or_insert_default().delay = Some(delay);
     }
 
     /// What keeps it from being sent, whatever the state of things.
     #[inline]
     pub(super) fn mistake(&mut self) -> Option<Status> {
-        let plain = self.terms.is_none() && self.repeats.is_none() && self.fault.is_none();
+        let plain = self.terms.is_none() && self.wishes.is_none() && self.fault.is_none();
         if plain { None } else { self.find_mistake() }
     }
 
     #[cold]
     fn find_mistake(&mut self) -> Option<Status> {
-        if let Some(message) = self.repeats_mistake().or_else(|| self.keys_mistake()) {
+        let mistake = self.repeats_mistake().or_else(|| self.keys_mistake());
+        if let Some(message) = mistake.or_else(|| self.fix_due()) {
             self.refuse(message);
         }
         self.fault.take().map(|status| *status)
@@ -142,9 +180,9 @@ impl Request {
 
     /// Why the call cannot be repeated as its caller wants.
     fn repeats_mistake(&self) -> Option<String> {
-        let repeats = self.repeats.as_ref()?;
-        let hedged = repeats.hedge.is_some();
-        let retried = repeats.policy.is_some_and(|policy| policy.repeats());
+        let wishes = self.wishes.as_ref()?;
+        let hedged = wishes.hedge.is_some();
+        let retried = wishes.policy.is_some_and(|policy| policy.repeats());
         let has_key = self.terms.as_ref().is_some_and(|terms| terms.key.is_some());
         let what = if hedged { "hedged" } else { "retried" };
         let message = match () {
@@ -165,6 +203,9 @@ impl Request {
             () if self.queued => {
                 "a call that ends when the broker has it is repeated by its server, if at all"
             }
+            () if hedged && wishes.delay.is_some() => {
+                "a call that is delayed waits where no server answers it, so it cannot be hedged"
+            }
             () if hedged && has_key => "a call with a key has one server, so it cannot be hedged",
             () => return None,
         };
@@ -181,6 +222,53 @@ impl Request {
         Some(format!("the {what} of a call has {len} bytes; 1 to {max} travel"))
     }
 
+    /// Fixes when it is due, and so its deadline, if it is delayed and this was not done before.
+    /// Why that cannot be, if so.
+    fn fix_due(&mut self) -> Option<String> {
+        let delay = self.wishes.as_ref()?.delay?;
+        let clock = self.client.service().clock();
+        let now = clock.now();
+        let due = match delay {
+            Delay::Due(_) => return None,
+            Delay::After(after) => now + after,
+            Delay::At(wall) => clock.moment(wall),
+        };
+        let (wait, left) = (self.wait(), due.saturating_since(now));
+        // What is due by now is not delayed.
+        let fixed = (!left.is_zero()).then_some(due + TICKS);
+        self.wishes.as_mut()?.delay = fixed.map(Delay::Due);
+        let due = fixed?;
+        self.terms.get_or_insert_default();
+        let lives = if self.queued { self.life() } else { wait };
+        if left.saturating_add(lives) > MAX_TIMEOUT {
+            let (days, path) = (MAX_TIMEOUT.as_secs() / (24 * 60 * 60), &self.path);
+            return Some(format!(
+                "{path} is delayed by {left:?} and may take {lives:?} then; together this can be \
+                 {days} days"
+            ));
+        }
+        if !self.queued {
+            // Without any time it fails at once, as calls do that are not delayed.
+            self.deadline = Some(if wait.is_zero() { now } else { due + wait });
+        }
+        None
+    }
+
+    /// When it is to be executed, if it is delayed: on this process's time line.
+    pub(super) fn due(&self) -> Option<Time> {
+        match self.wishes.as_ref()?.delay? {
+            Delay::Due(at) => Some(at),
+            Delay::After(_) | Delay::At(_) => None,
+        }
+    }
+
+    /// The terms as they are sent now.
+    fn terms(&self, machine: &ClientMachine<Waker>, now: Time) -> Option<Box<Terms>> {
+        let mut terms = self.terms.clone()?;
+        terms.due = self.due().map(|at| machine.due(at, now));
+        Some(terms)
+    }
+
     /// Whether it may be sent more than once: then it is kept until it ends.
     pub(super) fn may_repeat(&self) -> bool {
         self.idempotent() && (self.policy().repeats() || self.hedge().is_some())
@@ -189,7 +277,7 @@ impl Request {
     /// Its own policy, or the channel's. A call with a key is not repeated unless its caller says
     /// so, for it would come behind those that followed it; one that is queued never.
     pub(super) fn policy(&self) -> RetryPolicy {
-        let own = self.repeats.as_ref().and_then(|repeats| repeats.policy);
+        let own = self.wishes.as_ref().and_then(|wishes| wishes.policy);
         own.unwrap_or_else(|| match self.terms.as_ref() {
             Some(terms) if self.queued || terms.key.is_some() => RetryPolicy::none(),
             _ => self.client.service().options().retry,
@@ -198,7 +286,7 @@ impl Request {
 
     /// After how long without an answer it is sent once more.
     pub(super) fn hedge(&self) -> Option<Duration> {
-        self.repeats.as_ref().and_then(|repeats| repeats.hedge)
+        self.wishes.as_ref().and_then(|wishes| wishes.hedge)
     }
 
     fn refuse(&mut self, message: String) {
@@ -206,15 +294,19 @@ impl Request {
     }
 
     /// Until when its caller waits. As it was fixed when the call was first polled, for opening the
-    /// service counts; else from now on.
+    /// service counts, or it is delayed; else from now on.
     #[inline]
     pub(super) fn deadline(&self, now: Time) -> Time {
         self.deadline.unwrap_or_else(|| now + self.wait())
     }
 
-    /// When it is too late to execute it, if it is queued: as much later as it lives longer.
+    /// When it is too late to execute it, if it is queued: as much later as it lives longer, from
+    /// when it is due.
     pub(super) fn expires(&self, now: Time) -> Time {
-        self.deadline(now) + (self.life() - self.wait())
+        match self.due() {
+            Some(due) => due + self.life(),
+            None => self.deadline(now) + (self.life() - self.wait()),
+        }
     }
 
     #[inline]
@@ -272,7 +364,7 @@ pub(super) fn start(
             codec: request.codec,
             metadata: &request.metadata,
             value: &request.value,
-            terms: request.terms.clone(),
+            terms: request.terms(machine, now),
             timeout,
             receipt,
             at_most_once: request.promises().at_most_once,

@@ -59,6 +59,8 @@ pub(super) struct Stub {
     pub(super) results_from: i64,
     /// When it is too late to execute it, on the broker's clock.
     pub(super) deadline: Time,
+    /// When it is to be executed, if it was delayed; on the broker's clock as well.
+    pub(super) due: Option<Time>,
 }
 
 impl<T, E> Ticket<T, E> {
@@ -125,6 +127,9 @@ struct Written {
     results_partition: Option<u32>,
     results_from: Option<i64>,
     deadline: Option<u64>,
+    // Last, and absent from most tickets, as from all before it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<u64>,
 }
 
 impl<T, E> From<Ticket<T, E>> for Written {
@@ -140,6 +145,7 @@ impl<T, E> From<Ticket<T, E>> for Written {
             results_partition: Some(stub.results_partition),
             results_from: Some(stub.results_from),
             deadline: Some(stub.deadline.as_micros()),
+            due: stub.due.map(Time::as_micros),
         }
     }
 }
@@ -168,6 +174,7 @@ impl<T, E> TryFrom<Written> for Ticket<T, E> {
             results_partition: need(written.results_partition, "results_partition")?,
             results_from: need(written.results_from, "results_from")?,
             deadline: Time::from_micros(need(written.deadline, "deadline")?),
+            due: written.due.map(Time::from_micros),
         };
         Ok(Self::new(stub))
     }
@@ -214,7 +221,13 @@ mod tests {
             results_partition: 2,
             results_from: 17,
             deadline: Time::from_micros(1_800_000_000_000_000),
+            due: None,
         })
+    }
+
+    fn delayed() -> Ticket<NoTraits, NoTraits> {
+        let due = Some(Time::from_micros(1_799_000_000_000_000));
+        Ticket::new(Stub { due, ..ticket().stub })
     }
 
     fn error(json: &str) -> String {
@@ -223,12 +236,14 @@ mod tests {
 
     #[test]
     fn it_survives_text_and_bytes() {
-        let json = serde_json::to_string(&ticket()).unwrap();
-        assert_eq!(serde_json::from_str::<Ticket<_, _>>(&json).unwrap(), ticket());
-        let bytes = rmp_serde::to_vec(&ticket()).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Ticket<_, _>>(&bytes).unwrap(), ticket());
-        let bytes = rmp_serde::to_vec_named(&ticket()).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Ticket<_, _>>(&bytes).unwrap(), ticket());
+        for ticket in [ticket(), delayed()] {
+            let json = serde_json::to_string(&ticket).unwrap();
+            assert_eq!(serde_json::from_str::<Ticket<_, _>>(&json).unwrap(), ticket);
+            let bytes = rmp_serde::to_vec(&ticket).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Ticket<_, _>>(&bytes).unwrap(), ticket);
+            let bytes = rmp_serde::to_vec_named(&ticket).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Ticket<_, _>>(&bytes).unwrap(), ticket);
+        }
     }
 
     /// Tickets lie in files for days: a later version reads those of this one, or says why not.
@@ -240,6 +255,8 @@ mod tests {
             r#""results_partition":2,"results_from":17,"deadline":1800000000000000}"#,
         );
         assert_eq!(serde_json::to_string(&ticket()).unwrap(), expected);
+        let expected = expected.replace('}', r#","due":1799000000000000}"#);
+        assert_eq!(serde_json::to_string(&delayed()).unwrap(), expected);
     }
 
     #[test]

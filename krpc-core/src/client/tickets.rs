@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::de::DeserializeOwned;
@@ -34,7 +34,6 @@ use crate::{
     status::{Code, Status},
     time::Time,
     transport::{BoxFuture, Committed, Topic},
-    wire::frame::Cancel,
 };
 
 /// Of a call whose deadline passed.
@@ -44,12 +43,14 @@ const UNANSWERED: &str = "the call was not answered before its deadline";
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TicketStatus {
-    /// It waits for a server.
+    /// It waits for a server, or for its time.
     #[non_exhaustive]
     Queued {
         /// How many records at most are before it in its partition, of which each may hold several
-        /// calls; `None` where that is not known.
+        /// calls; `None` where that is not known, as of calls that were delayed.
         ahead: Option<u64>,
+        /// When it is to be executed, by this machine's clock, if it was delayed.
+        due: Option<SystemTime>,
     },
     /// Its handler was begun, for the so-manieth time. Should its server be gone, a call that is
     /// executed once at most seems to run until its deadline, and is unknown from then on.
@@ -226,7 +227,7 @@ impl Client {
 }
 
 /// At most as long as a call takes.
-async fn within<R>(
+pub(super) async fn within<R>(
     service: &ServiceChannel,
     what: impl Future<Output = Result<R, Status>>,
 ) -> Result<R, Status> {
@@ -321,11 +322,16 @@ async fn watch(service: &Arc<ServiceChannel>, stub: &Stub) -> Result<Option<Watc
 
 async fn status(service: &Arc<ServiceChannel>, stub: &Stub) -> Result<TicketStatus, Status> {
     let Some(watching) = watch(service, stub).await? else { return Ok(TicketStatus::Unknown) };
-    // Before the results, which have the answer of whatever is finished by then.
-    let place = place(service, stub).await?;
-    let (_, end) = service.results_bounds(stub.results_partition).await?;
+    // Before the results, which have the answer of whatever is finished by then. One that was
+    // delayed is not where it was: there is only what the results say.
+    let delayed = stub.due.is_some();
+    let place = if delayed { Standing::Waits(None) } else { place(service, stub).await? };
+    let (low, end) = service.results_bounds(stub.results_partition).await?;
     let seen = watching.read_to(end).await;
     let expired = stub.deadline <= broker_time(service);
+    // Its answer may have been there, or the topic was made anew.
+    let lost = stub.results_from > end || expired && stub.results_from < low;
+    let place = if delayed && lost { Standing::Gone } else { place };
     if let Some(answer) = seen.answer {
         let code = match &answer.ending {
             Ending::Status(status) => Some(status.code()),
@@ -345,8 +351,14 @@ async fn status(service: &Arc<ServiceChannel>, stub: &Stub) -> Result<TicketStat
         (Standing::Gone, _) => TicketStatus::Unknown,
         (_, Some(attempt)) => TicketStatus::Running { attempt },
         _ if expired => TicketStatus::Expired,
-        (Standing::Waits(ahead), None) => TicketStatus::Queued { ahead },
+        (Standing::Waits(ahead), None) => TicketStatus::Queued { ahead, due: due(service, stub) },
     })
+}
+
+/// When a call is due that was delayed.
+fn due(service: &ServiceChannel, stub: &Stub) -> Option<SystemTime> {
+    let local = service.with(|machine, now| Some(machine.local_time(stub.due?, now)))??;
+    service.clock().wall(local)
 }
 
 /// Where a call stands in its topic.
@@ -380,14 +392,7 @@ async fn place(service: &ServiceChannel, stub: &Stub) -> Result<Standing, Status
 
 async fn cancel(service: &Arc<ServiceChannel>, stub: &Stub) -> Result<(), Status> {
     open(service, stub).await?;
-    let opened = service.transport()?.open_topic(service.index(), Topic::Cancels).await;
-    let partitions = opened.map_err(|error| error.to_status())?;
-    let partition = service.spread(partitions);
-    let (wait, frame) = (service.options().timeout, Cancel { call: stub.call });
-    let to = (Topic::Cancels, partition, stub.caller);
-    service
-        .stored(|machine, waiter, now| machine.post(to, |out| frame.encode(out), wait, waiter, now))
-        .await
+    service.cancel_anywhere(stub.caller, stub.call).await
 }
 
 /// Opens the service that the ticket is of.

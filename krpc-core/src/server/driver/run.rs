@@ -114,14 +114,19 @@ impl Shared {
         now: Time,
         calls: &mut Vec<Dispatch<Context>>,
     ) {
+        let clock = machine.clock.clone();
         let context = |call: &mut Call| {
+            let (key, due) = call.terms.as_mut().map_or((None, None), |terms| {
+                (terms.key.take(), terms.due.map(|it| clock.unstamp(it.due, now)))
+            });
             let facts = Facts {
                 metadata: std::mem::take(&mut call.metadata),
                 deadline: call.execution_deadline(now),
                 fence: call.fence,
                 attempt: call.attempt(),
                 caller: call.origin.caller,
-                key: call.terms.as_mut().and_then(|terms| terms.key.take()),
+                key,
+                due,
             };
             Context::new(self.clock, facts)
         };
