@@ -1,6 +1,7 @@
 //! Calls that nobody waits for: executed again when they fail, until they succeed or are given up.
+//! And calls that are due in a moment.
 //!
-//! Pure. Such a call waits here between two executions, in memory, and holds neither a place nor
+//! Pure. Such a call waits here between two executions, or before the first, in memory, and holds neither a place nor
 //! the others up; only the calls of its own key wait for it. It is unfinished all the while, so a
 //! crash loses nothing: the partition's next owner begins with its executions anew.
 //!
@@ -158,12 +159,16 @@ impl<K: Clone> ServerMachine<K> {
         true
     }
 
-    /// Calls whose pause is over join those that wait for a place.
+    /// Calls whose pause is over, or that are due now, join those that wait for a place.
     pub(super) fn resume(&mut self, now: Time) {
         while let Some(call) = self.backoff.poll(now) {
             self.ripe = true;
             self.intake.list(&call.origin, Stage::Queued);
-            self.enter(*call);
+            match call.failed {
+                // It was not due before.
+                0 => self.queue(*call),
+                _ => self.enter(*call),
+            }
         }
     }
 }

@@ -215,12 +215,17 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// Packets are stored: replies, whose calls are finished, or letters, whose calls are answered.
+    /// Packets are stored: replies, whose calls are finished, as are those that were moved; or
+    /// letters, whose calls are answered.
     pub(super) fn handle_stored(&mut self, cookies: Cookies<Position>, now: Time) {
-        if self.burials.is_idle() {
+        if self.burials.is_idle() && self.delays.is_idle() {
             return self.finish_all(cookies);
         }
         for position in cookies {
+            if self.was_moved(&position) {
+                self.settle(position);
+                continue;
+            }
             match self.burials.take(&position) {
                 None => self.settle(position),
                 Some(letter) if letter.lost => {}
@@ -240,6 +245,9 @@ impl<K: Clone> ServerMachine<K> {
         now: Time,
     ) {
         cookies.retain(|position| {
+            if self.was_not_moved(position, now) {
+                return false;
+            }
             let Some(mut letter) = self.burials.take(position) else { return true };
             if !letter.lost {
                 letter.refused = !status.is_retryable();

@@ -1,7 +1,7 @@
-//! Calls whose answer is fetched with a ticket: what has to be known before they run, and their
-//! cancels.
+//! Calls whose answer is fetched with a ticket, and delayed ones: what has to be known before they
+//! run, and their cancels.
 //!
-//! Such a call may have been cancelled while it lay in the topic, long before any server came to
+//! Such a call may have been cancelled while it lay in a topic, long before any server came to
 //! it, and by another process than its caller. So these cancels have a topic of their own, which
 //! every server reads from its start once it meets the first such call; until it has come to the
 //! end, the calls wait here, as they do until the topic of results is open. A server that cannot
@@ -75,8 +75,10 @@ struct Log {
     ends: Option<Vec<(u32, i64)>>,
     /// When the first call came to wait.
     since: Option<Time>,
-    /// Whether calls need not wait any more.
-    open: bool,
+    /// Whether calls need not wait for it any more.
+    known: bool,
+    /// Whether the topic of results is open, which calls with tickets need.
+    results: bool,
 }
 
 impl Log {
@@ -89,9 +91,10 @@ impl Log {
 }
 
 impl Cancels {
-    /// Whether the calls of a service need not wait.
-    fn lets(&self, service: u16) -> bool {
-        self.logs.get(&service).is_some_and(|log| log.open)
+    /// Whether such a call need not wait.
+    fn lets(&self, origin: &Origin) -> bool {
+        let log = self.logs.get(&origin.position.partition.service);
+        log.is_some_and(|log| log.known && (log.results || !has_ticket(origin)))
     }
 
     fn look_at(&mut self, at: Time) {
@@ -132,7 +135,7 @@ impl<K: Clone> ServerMachine<K> {
     /// Whether a call has to wait for the topics that it needs.
     #[inline]
     pub(super) fn is_held(&self, origin: &Origin) -> bool {
-        has_ticket(origin) && !self.cancels_read.lets(origin.position.partition.service)
+        may_be_given(origin) && !self.cancels_read.lets(origin)
     }
 
     /// Such a call waits.
@@ -191,7 +194,7 @@ impl<K: Clone> ServerMachine<K> {
         let partition = record.partition;
         let log = self.cancels_read.logs.entry(partition.service).or_default();
         log.read.insert(partition.partition, record.offset.saturating_add(1));
-        let comes_to_the_end = !log.open && log.is_read();
+        let comes_to_the_end = !log.known && log.is_read();
         // What is no cancel of ours says nothing.
         if let Ok(packet) = Packet::open_any(&record.payload) {
             let caller = packet.header.destination;
@@ -217,34 +220,58 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Calls that need not wait any more go on.
     fn let_go_on(&mut self, now: Time) {
-        let services: Vec<_> = self.cancels_read.held.iter().map(service_of).collect();
-        for service in services.iter().copied() {
-            self.cancels_read.logs.entry(service).or_default();
+        // By service, and whether any of them has a ticket.
+        let mut waiting: BTreeMap<u16, bool> = BTreeMap::new();
+        for call in &self.cancels_read.held {
+            *waiting.entry(service_of(call)).or_default() |= has_ticket(&call.origin);
+        }
+        for service in waiting.keys() {
+            self.cancels_read.logs.entry(*service).or_default();
         }
         let known: Vec<u16> = self.cancels_read.logs.keys().copied().collect();
         for service in known {
-            self.look_at_service(service, services.contains(&service), now);
+            self.look_at_service(service, waiting.get(&service).copied(), now);
         }
+        self.look_at_delays(now);
     }
 
-    fn look_at_service(&mut self, service: u16, waited_for: bool, now: Time) {
+    /// Whether the cancels of a service are known, or not waited for any longer.
+    pub(super) fn knows_cancels(&mut self, service: u16, now: Time) -> bool {
+        let log = self.cancels_read.logs.entry(service).or_default();
+        if log.known || log.is_read() {
+            return true;
+        }
+        let waited = now >= *log.since.get_or_insert(now) + PATIENCE;
+        if log.ends.is_none() {
+            // How that went is said by `handle_followed`, or asked again.
+            let _ = self.topics.open(service, Topic::Cancels, now);
+        }
+        waited
+    }
+
+    /// Looks at the calls of a service that wait, if any do, perhaps some with tickets.
+    fn look_at_service(&mut self, service: u16, waiting: Option<bool>, now: Time) {
         let Some(log) = self.cancels_read.logs.get_mut(&service) else { return };
         if log.ends.is_none() {
             // How that went is said by `handle_followed`, or tried again.
             let _ = self.topics.open(service, Topic::Cancels, now);
         }
         let (read, known) = (log.is_read(), log.ends.is_some());
-        if waited_for && !log.open {
+        if let Some(tickets) = waiting {
             let since = *log.since.get_or_insert(now);
-            match self.topics.open(service, Topic::Results, now) {
-                Ok(_) if read || now >= since + PATIENCE => {
-                    log.open = true;
-                    return self.release_held(service, now);
+            log.known |= read || now >= since + PATIENCE;
+            if tickets && !log.results {
+                match self.topics.open(service, Topic::Results, now) {
+                    Ok(_) => log.results = true,
+                    Err(true) if now >= since + REFUSED => return self.condemn_held(service, now),
+                    Err(_) => {}
                 }
-                Err(true) if now >= since + REFUSED => return self.condemn_held(service, now),
-                _ => {}
             }
-            self.cancels_read.look_at(now + RETRY);
+            let waits = !log.known || tickets && !log.results;
+            self.release_held(service, now);
+            if waits {
+                self.cancels_read.look_at(now + RETRY);
+            }
         } else if !known {
             self.cancels_read.look_at(now + LATER);
         }
@@ -252,6 +279,12 @@ impl<K: Clone> ServerMachine<K> {
 
     fn release_held(&mut self, service: u16, now: Time) {
         for call in self.take_held(service) {
+            if self.is_held(&call.origin) {
+                let cancels = &mut self.cancels_read;
+                cancels.bytes += call.bytes();
+                cancels.held.push_back(call);
+                continue;
+            }
             self.ripe = true;
             if self.was_cancelled(&call.origin, now) {
                 self.intake.unlist(&call.origin);
@@ -284,14 +317,18 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Whether a call was cancelled before it came here; it is answered then, if that is possible.
     pub(super) fn was_cancelled(&mut self, origin: &Origin, now: Time) -> bool {
-        let name = (origin.position.partition.service, origin.caller, origin.id);
-        let cancelled = has_ticket(origin) && self.cancels_read.given.contains(&name);
-        if !cancelled || self.is_held(origin) {
+        if !self.is_given(origin) || self.is_held(origin) {
             return false;
         }
         self.counts.cancelled += 1;
         self.unwanted(origin, now);
         true
+    }
+
+    /// Whether a cancel of such a call was read.
+    pub(super) fn is_given(&self, origin: &Origin) -> bool {
+        let name = (origin.position.partition.service, origin.caller, origin.id);
+        may_be_given(origin) && self.cancels_read.given.contains(&name)
     }
 
     /// A call with a ticket begins.
@@ -315,6 +352,12 @@ impl<K: Clone> ServerMachine<K> {
 #[inline]
 pub(super) const fn has_ticket(origin: &Origin) -> bool {
     matches!(origin.route, Some(Route::Results(_)))
+}
+
+/// Whether the call's cancel may be in the topic of cancels.
+#[inline]
+const fn may_be_given(origin: &Origin) -> bool {
+    origin.delayed || has_ticket(origin)
 }
 
 const fn service_of(call: &Call) -> u16 {

@@ -18,8 +18,8 @@
 //! partly finished packet is written in the shorter of its two forms.
 //!
 //! **When it is full** the map ends after the last entry that fits: a successor then repeats what
-//! was finished beyond that. 1,450 single unfinished packets between finished ones always fit, or
-//! about 23,000 calls in packets half finished in the worst order.
+//! was finished beyond that. 1,420 single unfinished packets between finished ones always fit, or
+//! about 22,500 calls in packets half finished in the worst order.
 //!
 //! from: [`ledger`](super::ledger) when a commit point is taken, and the group's committed
 //! metadata when a partition is taken over
@@ -35,9 +35,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 pub(super) use call_bits::CallBits;
 pub use head::{Head, Named};
 
-use crate::wire::{
-    MAX_MAP_CHARS, MAX_PACKET_CALLS,
-    coding::{Reader, UnexpectedEnd, WireError, put_varint},
+use crate::{
+    delay::CLASSES,
+    wire::{
+        MAX_MAP_CHARS, MAX_PACKET_CALLS,
+        coding::{Reader, UnexpectedEnd, WireError, put_varint},
+    },
 };
 
 /// Bytes under the base64 of a full map.
@@ -45,7 +48,7 @@ const MAX_MAP_BYTES: usize = MAX_MAP_CHARS / 4 * 3;
 
 /// Bytes of a full map that are left to the head: were they the map's, what one commit says would
 /// not fit behind the head of the next.
-const HEAD_ROOM: usize = 160;
+const HEAD_ROOM: usize = 160 + 6 * CLASSES as usize;
 
 const VERSION: u8 = 2;
 

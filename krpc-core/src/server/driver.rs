@@ -216,12 +216,16 @@ impl Shared {
         let ending = machine.is_ending();
         // The next one follows when this one is open or is not.
         let open = machine.poll_open();
+        let reads: Vec<_> = std::iter::from_fn(|| machine.poll_read()).collect();
         let ripe = machine.take_ripe();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
         cancels.iter().for_each(Context::cancel);
         if let Some((service, topic)) = open {
             self.open_topic(service, topic);
+        }
+        if !reads.is_empty() {
+            self.read(reads);
         }
         if let Some((service, status)) = refused {
             self.hello.refused(service, status);

@@ -40,6 +40,7 @@ impl ServerEvents for Events {
         let Some(shared) = self.0.upgrade() else { return };
         shared.with(|machine, now| match record.topic {
             Topic::Cancels => machine.handle_cancels(&record, now),
+            Topic::Delayed => machine.handle_delayed(&record, now),
             _ => machine.handle_record(&record, now),
         });
     }

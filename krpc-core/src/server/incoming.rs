@@ -19,7 +19,7 @@ use crate::{
     transport::Topology,
     wire::{
         frame::{Request, Terms},
-        packet::Route,
+        packet::{Route, Routes},
     },
 };
 
@@ -44,6 +44,8 @@ pub struct Origin {
     pub key: Option<KeyHash>,
     /// Nobody wants an answer.
     pub silent: bool,
+    /// It was made to be executed later.
+    pub delayed: bool,
 }
 
 /// The methods of a service, as it describes them.
@@ -59,6 +61,15 @@ pub enum Method {
 }
 
 impl Method {
+    /// `service/method`.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Known(method) => method.path,
+            // Checked when it was taken from its record.
+            Self::Other(path) => std::str::from_utf8(path).unwrap_or_default(),
+        }
+    }
+
     /// Whether a call of it is executed again when it fails.
     const fn retries(&self) -> bool {
         matches!(self, Self::Known(method) if method.policy.retry.is_some())
@@ -128,10 +139,15 @@ impl Call {
         path + self.value.len() + self.frame.as_ref().map_or(0, |frame| frame.len())
     }
 
-    /// A term that this server cannot keep to yet: the call is refused rather than executed.
+    /// A term that cannot be kept to: the call is refused rather than executed. What is moved is
+    /// repeated after a crash.
     pub(super) fn unkept_term(&self) -> Option<&'static str> {
-        let terms = self.terms.as_deref()?;
-        terms.due.is_some().then_some("due")
+        (self.origin.delayed && self.method.is_at_most_once()).then_some("due")
+    }
+
+    /// When it is to be executed, on the broker's clock, if it says so.
+    pub fn due(&self) -> Option<Time> {
+        Some(self.terms.as_ref()?.due?.due)
     }
 
     /// The call's key.
@@ -141,7 +157,7 @@ impl Call {
 
     /// Whether its caller does not wait for its answer: it is executed again when it fails.
     pub fn is_queued(&self) -> bool {
-        self.terms.as_ref().is_some_and(|terms| terms.answer.is_some())
+        self.terms.as_ref().is_some_and(|terms| is_queued(terms))
     }
 
     /// Executions that came before and failed, wherever that was.
@@ -217,6 +233,7 @@ impl<'a> Arrival<'a> {
             flight: flight.unwrap_or_default(),
             key: None,
             silent: false,
+            delayed: false,
         };
         if let Some(terms) = &request.terms {
             self.agree(terms, &mut origin);
@@ -225,8 +242,8 @@ impl<'a> Arrival<'a> {
             Some(method) => Method::Known(method),
             None => Method::Other(self.payload.slice_ref(request.path.as_bytes())),
         };
-        let answer = request.terms.as_ref().and_then(|terms| terms.answer.as_ref());
-        let mortal = self.careful || answer.is_some() || method.retries();
+        let queued = request.terms.as_ref().is_some_and(|terms| is_queued(terms));
+        let mortal = self.careful || queued || method.retries();
         Call {
             origin,
             frame: mortal.then(|| Box::new(self.payload.slice_ref(frame()))),
@@ -252,10 +269,18 @@ impl<'a> Arrival<'a> {
             };
             origin.route = answer.iter().find(exists).copied();
         }
+        origin.delayed = terms.due.is_some();
         if let Some(from) = terms.origin {
             (origin.caller, origin.id) = (from.caller, from.call);
         }
     }
+}
+
+/// Whether nobody waits for the answer, or who does has a ticket. The answer of a call that was
+/// moved goes where its caller waits: to a partition of replies.
+fn is_queued(terms: &Terms) -> bool {
+    let waits = |answer: &Routes| answer.iter().any(|route| matches!(route, Route::Partition(_)));
+    terms.answer.as_ref().is_some_and(|answer| !waits(answer))
 }
 
 /// The first route that there is. A partition beyond the topic's would fail for ever, and hold up

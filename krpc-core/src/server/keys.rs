@@ -222,6 +222,9 @@ impl<K: Clone> ServerMachine<K> {
     /// A call is finished: its reply is delivered, or nobody wants one.
     #[inline]
     pub(super) fn settle(&mut self, position: Position) {
+        if let Some(class) = position.partition.class() {
+            return self.settle_held(class, position);
+        }
         if self.keys.is_empty() {
             self.ledger.finish(position);
             return;
@@ -253,6 +256,7 @@ impl<K: Clone> ServerMachine<K> {
         left + self.keys.forget_waiting(partition)
             + self.backoff.forget(partition)
             + self.cancels_read.forget(partition)
+            + self.delays.forget(partition)
     }
 
     /// Partitions are gone, or about to: the handlers of their calls with keys are cut off, lest

@@ -180,6 +180,17 @@ impl Ledger {
         }
     }
 
+    /// The delayed calls of the partition's service were looked through so far, by class: the next
+    /// commit says so.
+    pub fn hold(&mut self, partition: PartitionId, held: impl Iterator<Item = i64> + Clone) {
+        if let Some(progress) = self.partitions.get_mut(&partition)
+            && !held.clone().eq(progress.head.held.iter().copied())
+        {
+            progress.head.held = held.collect();
+            progress.changed = true;
+        }
+    }
+
     /// From this record on none is in doubt: the predecessor did not begin what lies there.
     pub fn trust(&mut self, partition: PartitionId, offset: i64) {
         if let Some(progress) = self.partitions.get_mut(&partition) {
@@ -380,10 +391,11 @@ impl Progress {
     /// died of is in doubt as it was when they did.
     fn last_word(&self) -> Head {
         let (fence, released) = (self.head.fence, self.lowest() >= self.doubted);
+        let held = self.head.held.clone();
         if released {
-            Head { fence, ..Head::default() }
+            Head { fence, held, ..Head::default() }
         } else {
-            Head { fence, ..self.before.clone() }
+            Head { fence, held, ..self.before.clone() }
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     backoff::Backoff,
     burial::Burials,
     cancels::{Cancels, has_ticket},
+    delays::Delays,
     gate::Gate,
     incoming::{Arrival, Call, Methods, way_back},
     intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
@@ -53,7 +54,7 @@ pub struct Dispatch<K> {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) topology: Topology,
-    methods: Methods,
+    pub(super) methods: Methods,
     pub(super) owned: BTreeSet<u32>,
 }
 
@@ -82,6 +83,7 @@ pub struct ServerMachine<K> {
     pub(super) topics: Topics,
     pub(super) cancels_read: Cancels,
     pub(super) burials: Burials,
+    pub(super) delays: Delays,
     pub(super) counts: ServerCounts,
 }
 
@@ -113,6 +115,7 @@ impl<K: Clone> ServerMachine<K> {
             topics: Topics::default(),
             cancels_read: Cancels::default(),
             burials: Burials::default(),
+            delays: Delays::default(),
             counts: ServerCounts::default(),
         }
     }
@@ -235,6 +238,7 @@ impl<K: Clone> ServerMachine<K> {
         self.outbox.handle_timeout(now);
         self.handle_burial_timeout(now);
         self.handle_cancels_timeout(now);
+        self.handle_delays_timeout(now);
         self.resume(now);
     }
 
@@ -307,6 +311,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn next_timeout(&self) -> Option<Time> {
         let others = self.burials.next_timeout().into_iter().chain(self.backoff.next_timeout());
         let others = others.chain(self.cancels_read.next_timeout());
+        let others = others.chain(self.delays.next_timeout());
         self.outbox.next_timeout().into_iter().chain(others).min()
     }
 
@@ -325,9 +330,10 @@ impl<K: Clone> ServerMachine<K> {
         self.intake.has_room(self.gate.load()) && unfinished < MAX_UNFINISHED && few
     }
 
-    /// Bytes of calls that wait for others of their key, to be executed again, or for topics.
+    /// Bytes of calls that wait for others of their key, to be executed (again), or for topics.
     const fn bytes_aside(&self) -> usize {
-        self.keys.bytes() + self.backoff.bytes() + self.cancels_read.bytes()
+        let set_aside = self.cancels_read.bytes() + self.delays.bytes();
+        self.keys.bytes() + self.backoff.bytes() + set_aside
     }
 
     pub(super) fn admit(&mut self, mut call: Call, now: Time) {
@@ -345,10 +351,22 @@ impl<K: Clone> ServerMachine<K> {
         if self.was_cancelled(&origin, now) {
             return;
         }
+        if origin.delayed
+            && let Some(left) = self.until_due(&call, now)
+        {
+            return self.set_aside(call, left, now);
+        }
         if let Some(first) = self.intake.admit(&origin) {
             self.repeated(origin.position, first);
             return;
         }
+        self.queue(call);
+    }
+
+    /// A call that may run now joins those of its key, if it has one.
+    #[inline]
+    pub(super) fn queue(&mut self, call: Call) {
+        let origin = call.origin;
         let Some(key) = origin.key else { return self.enter(call) };
         match self.keys.push(call) {
             Some(call) => self.enter(call),
@@ -369,7 +387,7 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// A call came again while its `first` record's is here.
-    fn repeated(&mut self, position: Position, first: Position) {
+    pub(super) fn repeated(&mut self, position: Position, first: Position) {
         self.inbox.count(DropCause::Duplicate);
         // The same record again, of a partition that was lost and came back meanwhile: that
         // handler's reply finishes it, not this.

@@ -8,6 +8,7 @@ mod burial;
 mod cancels;
 pub mod commit_map;
 mod commits;
+pub mod delays;
 pub mod driver;
 mod events;
 mod gate;

@@ -42,11 +42,13 @@ impl<K: Clone> ServerMachine<K> {
             let before = self.ledger.assign(*partition, committed, fence);
             self.counts.unreadable_maps += u64::from(before.is_err());
             let before = before.unwrap_or_default();
+            let held = before.held.clone();
             self.gate.open(*partition, before, brokers.map(|at| at + doubt));
             if self.retired {
                 self.releasing.insert(*partition, 0);
             } else {
                 service.owned.insert(partition.partition);
+                self.handle_mover(*partition, &held, now);
             }
         }
         self.announce_everywhere(now);
@@ -96,7 +98,7 @@ impl<K: Clone> ServerMachine<K> {
     pub fn is_released(&self, partitions: &[PartitionId]) -> bool {
         partitions.iter().all(|partition| {
             let left = self.releasing.get(partition).copied().unwrap_or_default();
-            self.ledger.unfinished(*partition) <= left
+            self.ledger.unfinished(*partition) <= left && !self.delays.moves(*partition)
         })
     }
 
@@ -236,6 +238,7 @@ impl<K: Clone> ServerMachine<K> {
         self.releasing.remove(&partition);
         self.inbox.forget(partition);
         self.burials.forget(partition);
+        self.dismiss_mover(partition);
         self.forget_keys(partition);
         if let Some(service) = self.services.get_mut(usize::from(partition.service)) {
             service.owned.remove(&partition.partition);

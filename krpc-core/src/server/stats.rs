@@ -20,6 +20,8 @@ pub struct ServerCounts {
     pub skipped: u64,
     /// Executions that failed and are followed by another, of calls that nobody waits for.
     pub retried: u64,
+    /// Delayed calls that were written anew: to wait, to whoever has them wait, or to be executed.
+    pub moved: u64,
     /// Calls that nobody waits for and that failed for the last time.
     pub given_up: u64,
     /// Replies that could not be delivered until their deadline.

@@ -1,5 +1,5 @@
 //! Driver: opens a topic that the machine asks for, in a task of its own. One of cancels is then
-//! read from its start.
+//! read from its start, one of delayed calls as the machine says.
 //!
 //! from: [`super`] · to: the transport, and back to [`crate::server::machine`]
 
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Shared;
 use crate::{
     error::SetupError,
+    server::delays::Read,
     status::Status,
     transport::{ServerTransport, Topic},
 };
@@ -42,6 +43,47 @@ impl Shared {
             });
         });
     }
+}
+
+impl Shared {
+    /// Begins or ends to read classes of delayed calls, one after the other.
+    pub(super) fn read(&self, reads: Vec<Read>) {
+        let (Some(shared), Some(transport)) = (self.batch.shared(), self.transport.get()) else {
+            return;
+        };
+        let (server, transport) = (Arc::downgrade(&shared), Arc::clone(transport));
+        self.runtime.spawn(async move {
+            for read in reads {
+                let (service, class, from) = match read {
+                    Read::From(service, class, from) => (service, class, from),
+                    Read::End(service, class) => {
+                        transport.unfollow(service, Topic::Delayed, class);
+                        continue;
+                    }
+                };
+                let bounds = read_class(&*transport, service, class, from).await;
+                if let Err(status) = &bounds {
+                    tracing::warn!(target: "krpc::server", class, %status, "delayed calls unread");
+                }
+                let Some(shared) = server.upgrade() else { return };
+                let bounds = bounds.ok();
+                shared.with(|machine, now| machine.handle_reading(service, class, bounds, now));
+            }
+        });
+    }
+}
+
+/// Reads a class from there on, or the nearest that it has; yields its bounds.
+async fn read_class(
+    transport: &dyn ServerTransport,
+    service: u16,
+    class: u32,
+    from: i64,
+) -> Result<(i64, i64), Status> {
+    let (low, end) = transport.bounds(service, Topic::Delayed, class).await?;
+    let from = if from > end { low } else { from.max(low) };
+    transport.follow(service, Topic::Delayed, class, from).await?;
+    Ok((low, end))
 }
 
 /// Reads the cancels from their start; yields where each partition ends.

@@ -140,7 +140,7 @@ fn what_the_map_does_not_cover_does_not_begin() {
     let out: Vec<_> = std::iter::from_fn(|| run(&mut machine)).collect();
     let said = (0..4_000).filter(|offset| says(&points, *offset, 0)).count();
     assert_eq!((out.len(), machine.load().1), (said, 2_000 - said));
-    assert!((1_450..1_500).contains(&said), "{said}");
+    assert!((1_420..1_470).contains(&said), "{said}");
     // Those before it make room as they end.
     plain.iter().for_each(|place| finish(&mut machine, *place));
     deliver(&mut machine);

@@ -25,6 +25,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         flight: Duration::ZERO,
         key: None,
         silent: false,
+        delayed: false,
     };
     Call {
         origin,

@@ -48,6 +48,7 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         flight: Duration::ZERO,
         key: Some(keys.hash(key.as_bytes())),
         silent: false,
+        delayed: false,
     };
     Call {
         origin,

@@ -371,21 +371,14 @@ fn a_malformed_request_is_finished_in_its_place() {
 }
 
 #[test]
-fn a_term_that_is_not_kept_is_refused_and_its_call_not_executed() {
-    let mut machine = owner(8);
-    let due = Some(Due { due: NOW, look: NOW });
-    let idempotency_key = Some("order".into());
-    let frames = [
-        on_terms(2, Terms { due, ..Terms::default() }),
-        on_terms(3, Terms { idempotency_key, ..Terms::default() }),
-    ];
-    machine.handle_record(&record(HERE, 0, &frames), NOW);
-    let place = run(&mut machine).unwrap();
+fn what_is_executed_once_at_most_is_not_executed_later() {
+    let mut machine = server_of(keyed::AT_MOST_ONCE, 1, 8);
+    own(&mut machine, &[HERE]);
+    let due = Some(Due { due: NOW + BUDGET / 2, look: NOW + BUDGET / 2 });
+    let delayed = on_terms(2, Terms { due, ..Terms::default() });
+    machine.handle_record(&record(HERE, 0, &[delayed]), NOW);
     assert_eq!(run(&mut machine), None);
-    finish(&mut machine, place);
-    let refused = Some(Code::Unimplemented);
-    let answered = [(CallId(2), refused), (CallId(3), None)];
-    assert_eq!(deliver(&mut machine), answered);
+    assert_eq!(deliver(&mut machine), [(CallId(2), Some(Code::Unimplemented))]);
     assert_eq!(commits(&mut machine), [1]);
 }
 

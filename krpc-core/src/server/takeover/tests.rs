@@ -42,7 +42,7 @@ fn the_course_of_each_execution() {
 fn only_what_a_dead_owner_may_have_begun_is_in_doubt() {
     assert!(Takeover::new(Head::default(), None).is_none(), "nobody, or in good order");
     let named = vec![Named { offset: 4, index: 1, begins: 3 }];
-    let before = Head { fence: 1, released: false, twice: 10, named };
+    let before = Head { fence: 1, released: false, twice: 10, named, held: Vec::new() };
     let mut takeover = Takeover::new(before.clone(), Some(NOW)).unwrap();
     assert!(takeover.doubts(Some(NOW), 1));
     assert!(!takeover.doubts(Some(NOW + Duration::from_millis(1)), 1), "appended later");

@@ -9,7 +9,7 @@ use crate::{
 
 mod order;
 
-const AT_MOST_ONCE: Methods = &[&MethodDescriptor {
+pub(super) const AT_MOST_ONCE: Methods = &[&MethodDescriptor {
     name: "add",
     path: "acme.Sum/add",
     doc: "",
