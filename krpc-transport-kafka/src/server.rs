@@ -178,6 +178,10 @@ impl ServerTransport for KafkaServer {
         })
     }
 
+    fn has_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<bool, SetupError>> {
+        Box::pin(Arc::clone(&self.inner.side).has_topic(service, topic))
+    }
+
     fn commit(&self, points: Vec<CommitPoint>) -> BoxFuture<'_, Vec<Result<(), String>>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {

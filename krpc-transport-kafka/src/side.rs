@@ -169,6 +169,20 @@ impl Side {
         .await?
     }
 
+    /// As [`krpc_core::transport::ServerTransport::has_topic`] has it.
+    pub(crate) async fn has_topic(
+        self: Arc<Self>,
+        service: u16,
+        topic: Topic,
+    ) -> Result<bool, SetupError> {
+        let name =
+            self.name(service).map_err(|status| SetupError::Transport(status.to_string()))?;
+        if self.partitions(service, topic).is_some() {
+            return Ok(true);
+        }
+        blocking(move |cancel| self.setup(cancel).is_there(&name, topic)).await?
+    }
+
     /// As [`krpc_core::transport::Topics::bounds`] has it.
     pub(crate) async fn bounds(
         self: Arc<Self>,

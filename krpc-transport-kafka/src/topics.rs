@@ -105,6 +105,12 @@ impl Setup<'_> {
         Ok(wanted[0].count())
     }
 
+    /// Whether the topic exists.
+    pub(crate) fn is_there(&self, service: &str, topic: Topic) -> Result<bool, SetupError> {
+        let name = self.settings.config.topic(service, topic);
+        self.find(&name).map(|found| found.is_some())
+    }
+
     fn prepare_all(&self, wanted: &mut [Wanted]) -> Result<(), SetupError> {
         for topic in &mut *wanted {
             topic.found = self.find(&topic.name)?;

@@ -300,6 +300,15 @@ pub trait ServerTransport: Producer + Topics {
     /// Missing rights to the group.
     fn join(&self) -> BoxFuture<'_, Result<(), SetupError>>;
 
+    /// Whether an opened service has such a topic; it is not created.
+    ///
+    /// # Errors
+    /// Unreachable or unauthorized; within the connect timeout.
+    fn has_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<bool, SetupError>> {
+        let _ = (service, topic);
+        Box::pin(async { Ok(false) })
+    }
+
     /// Commits these points, one request for all; the results come in the same order. A point of
     /// a partition that this server no longer owns is an error and changes nothing.
     fn commit(&self, points: Vec<CommitPoint>) -> BoxFuture<'_, Vec<Result<(), String>>>;

@@ -51,6 +51,8 @@ pub(super) struct Mover {
 pub(super) enum Work {
     /// There never was a delayed call.
     None,
+    /// Nothing is known: the group has forgotten how far it was.
+    Unknown,
     Begun,
     /// Its partition is about to go.
     Over,
@@ -74,7 +76,7 @@ impl<K: Clone> ServerMachine<K> {
     pub(in crate::server) fn handle_mover(
         &mut self,
         partition: PartitionId,
-        held: &[i64],
+        held: Option<&[i64]>,
         now: Time,
     ) {
         if partition.partition != MOVERS {
@@ -83,11 +85,14 @@ impl<K: Clone> ServerMachine<K> {
         self.dismiss_mover(partition);
         let service = partition.service;
         Classes::partitions(service).for_each(|held| self.inbox.reset(held));
-        let classes = Classes::new(service, held);
-        let mover = Mover { classes, work: Work::None, near: BTreeMap::new(), pushed: 0 };
+        let classes = Classes::new(service, held.unwrap_or_default());
+        let work = if held.is_none() { Work::Unknown } else { Work::None };
+        let mover = Mover { classes, work, near: BTreeMap::new(), pushed: 0 };
         self.delays.movers.insert(service, mover);
-        if !held.is_empty() {
-            self.use_delays(service, now);
+        match held {
+            None => self.delays.reads.push_back(Read::Find(service)),
+            Some([]) => {}
+            Some(_) => self.use_delays(service, now),
         }
     }
 
@@ -107,6 +112,20 @@ impl<K: Clone> ServerMachine<K> {
     /// [`ServerMachine::handle_reading`] says how that went.
     pub fn poll_read(&mut self) -> Option<Read> {
         self.delays.poll_read()
+    }
+
+    /// Whether a service's topic of delayed calls is there, if that could be found out.
+    pub fn handle_found(&mut self, service: u16, found: Option<bool>, now: Time) {
+        match (self.delays.mover(service), found) {
+            (Some(mover), Some(found)) if mover.work == Work::Unknown => {
+                mover.work = Work::None;
+                if found {
+                    self.use_delays(service, now);
+                }
+            }
+            (Some(_), None) => self.delays.look_at(now + RETRY),
+            _ => {}
+        }
     }
 
     /// A class is read now, from the oldest to before the next of these offsets on; or not.
@@ -213,8 +232,10 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     pub(super) fn look_through(&mut self, service: u16, now: Time) {
-        if self.delays.mover(service).is_none_or(|mover| mover.work == Work::None) {
-            return;
+        match self.delays.mover(service).map(|mover| mover.work) {
+            Some(Work::Begun) => {}
+            Some(Work::Unknown) => return self.delays.reads.push_back(Read::Find(service)),
+            None | Some(Work::None | Work::Over) => return,
         }
         self.use_delays(service, now);
         let moment = self.clock.earliest(now);

@@ -157,6 +157,10 @@ impl World {
         }
         while let Some(read) = self.server.poll_read() {
             match read {
+                Read::Find(service) => {
+                    let found = self.logs.keys().any(|(topic, _)| *topic == Topic::Delayed);
+                    self.server.handle_found(service, Some(found), now);
+                }
                 Read::End(_, class) => _ = self.read.remove(&(Topic::Delayed, class)),
                 Read::From(service, class, from) => {
                     let end = self.logs.get(&(Topic::Delayed, class)).map_or(0, Vec::len);
@@ -337,6 +341,19 @@ fn the_deadline_counts_from_the_moment_it_is_due() {
         (world.ids(), &world.answers[..]),
         (vec![], &[(1, Some(Code::DeadlineExceeded))][..])
     );
+}
+
+/// As when nobody was there for longer than a group's offsets are kept.
+#[test]
+fn what_waits_is_found_by_a_group_that_has_forgotten_all() {
+    let mut world = World::new(&[0, 1]);
+    world.call(0, &due_in(1, 60 * SECOND, Terms::default()));
+    world.wait(SECOND);
+    world.committed.clear();
+    world.logs.remove(&(Topic::Calls, 0));
+    world.kill();
+    world.wait(60 * SECOND);
+    assert_eq!(world.ids(), [1]);
 }
 
 #[test]

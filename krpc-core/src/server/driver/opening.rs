@@ -56,6 +56,12 @@ impl Shared {
             for read in reads {
                 let (service, class, from) = match read {
                     Read::From(service, class, from) => (service, class, from),
+                    Read::Find(service) => {
+                        let found = transport.has_topic(service, Topic::Delayed).await.ok();
+                        let Some(shared) = server.upgrade() else { return };
+                        shared.with(|machine, now| machine.handle_found(service, found, now));
+                        continue;
+                    }
                     Read::End(service, class) => {
                         transport.unfollow(service, Topic::Delayed, class);
                         continue;

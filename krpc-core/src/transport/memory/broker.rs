@@ -126,6 +126,11 @@ impl Broker {
         Ok(TopicRef { index, partitions })
     }
 
+    /// Whether there is such a topic.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.state.lock().names.contains_key(name)
+    }
+
     /// Appends a record and wakes who reads it; `None` if there is no such partition.
     pub(super) fn append(
         &self,

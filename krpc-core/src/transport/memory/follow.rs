@@ -33,6 +33,13 @@ impl Side {
         Ok(opened.partitions)
     }
 
+    /// As [`ServerTransport::has_topic`](crate::transport::ServerTransport::has_topic) has it.
+    pub(super) fn has_topic(&self, service: u16, topic: Topic) -> bool {
+        let services = self.services.read();
+        let name = services.get(&service).map(|service| self.config.topic(&service.name, topic));
+        name.is_some_and(|name| self.broker.has(&name))
+    }
+
     /// As [`Topics::bounds`](crate::transport::Topics::bounds) has it.
     ///
     /// # Errors

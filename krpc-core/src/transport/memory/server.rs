@@ -268,6 +268,10 @@ impl ServerTransport for MemoryServer {
         })
     }
 
+    fn has_topic(&self, service: u16, topic: Topic) -> BoxFuture<'_, Result<bool, SetupError>> {
+        Box::pin(async move { Ok(self.shared.side.has_topic(service, topic)) })
+    }
+
     fn commit(&self, points: Vec<CommitPoint>) -> BoxFuture<'_, Vec<Result<(), String>>> {
         let side = &self.shared.side;
         Box::pin(async { side.broker.commit(side.id, self.shared.places(), points) })
