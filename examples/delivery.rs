@@ -1,4 +1,4 @@
-//! Keys, one-way calls, calls at most once, tickets, idempotency keys and dead letters in one
+//! Keys, one-way calls, calls at most once, tickets, delays, idempotency keys and dead letters in one
 //! program: `cargo run --example delivery`. It needs no broker; with `KRPC_ENDPOINT=localhost:9092`
 //! the same program speaks through Apache Kafka.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,6 +85,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for balance in try_join_all(deposits).await? {
         println!("{balance} cents");
     }
+
+    let begun = std::time::Instant::now();
+    let later = shop.order("a cake".to_owned()).delay(millis(300)).await?;
+    println!("order {later} was in no sooner: {}", begun.elapsed() >= millis(300));
 
     let order = || shop.order("a chair".to_owned()).idempotency_key("basket 7");
     println!("order {} is order {}", order().await?, order().await?);
