@@ -6,6 +6,7 @@ mod cancel;
 mod context;
 mod dead_letters;
 mod deadlines;
+mod delay;
 mod failures;
 mod garbage;
 mod idempotency;
