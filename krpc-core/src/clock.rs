@@ -82,3 +82,27 @@ fn random<const N: usize>() -> [u8; N] {
     getrandom::fill(&mut bytes).expect("the operating system supplies entropy");
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_and_the_time_line_tell_the_same() {
+        let clock = Clock::start();
+        let near = |a: Time, b: Time| {
+            let apart = a.saturating_since(b).max(b.saturating_since(a));
+            assert!(apart < Duration::from_secs(60), "{apart:?}");
+        };
+        let hour = Duration::from_secs(3_600);
+        for at in [clock.now() - hour, clock.now(), clock.now() + hour] {
+            near(clock.moment(clock.wall(at).unwrap()), at);
+        }
+        let since_epoch = clock.moment(UNIX_EPOCH);
+        assert!(since_epoch <= clock.now() - hour);
+    }
+}

@@ -271,6 +271,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stamp_is_the_local_moment_it_was_made_of() {
+        let mut clock = BrokerClock::default();
+        let (now, later) = (Time::from_micros(START), Time::from_micros(START + 5));
+        assert_eq!(clock.unstamp(clock.stamp(later), now), later);
+        for distance in [3 * HOUR, -3 * HOUR, 1_000_000 - START.cast_signed()] {
+            report(&mut clock, START, 500, 500, distance);
+            assert_eq!(clock.unstamp(clock.stamp(later), now), later, "{distance}");
+        }
+        assert!(clock.unstamp(Time::MAX, now) > now);
+        assert_eq!(clock.unstamp(Time::default(), now), Time::default());
+    }
+
     /// A clock that runs away faster than any drift we allow for.
     #[test]
     fn a_slewed_clock_is_followed() {

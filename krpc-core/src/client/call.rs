@@ -165,8 +165,8 @@ pub struct Call<T, E = Infallible> {
 
 impl<T, E> Call<T, E> {
     /// How long to wait for the reply, from the moment the call is awaited, or is due if it is
-    /// [delayed](Call::delay). Without it the method's timeout holds, and without that the channel's
-    /// (10 s by default). Zero fails at once; more than a year is a year.
+    /// [delayed](Call::delay). Without it the method's timeout holds, and without that the
+    /// channel's (10 s by default). Zero fails at once; more than a year is a year.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if let State::Built(request) = &mut self.reply.state {
             request.timeout = Some(timeout);

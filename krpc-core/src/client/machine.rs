@@ -119,8 +119,8 @@ impl<W> ClientMachine<W> {
         waiter
     }
 
-    /// Whether the call waits for its answer and may be elsewhere than where it was sent: its cancel
-    /// does not reach it there.
+    /// Whether the call waits for its answer and may be elsewhere than where it was sent: the
+    /// cancel that follows it does not reach it there.
     pub fn is_delayed(&mut self, id: CallId) -> bool {
         self.pending.get(id).is_some_and(|call| call.delayed && !call.on_stored)
     }

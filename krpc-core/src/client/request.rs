@@ -376,3 +376,6 @@ pub(super) fn start(
     });
     started.unwrap_or_else(|| Err(SetupError::Closed.to_status()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,13 @@ fn one_way() -> StartCall<'static> {
     StartCall { terms, timeout: WEEK, receipt: Some(SECOND), ..plain() }
 }
 
+/// The same call, due in so long.
+fn due(machine: &Machine, after: Duration, call: StartCall<'static>) -> StartCall<'static> {
+    let mut terms = *call.terms.unwrap_or_default();
+    terms.due = Some(machine.due(NOW + after, NOW));
+    StartCall { terms: Some(Box::new(terms)), timeout: after + call.timeout, ..call }
+}
+
 /// All packets that are sent now.
 fn sent(machine: &mut Machine) -> Vec<Transmit> {
     std::iter::from_fn(|| machine.poll_transmit(NOW)).collect()
@@ -285,11 +292,107 @@ fn a_keyed_call_that_failed_is_not_sent_again_and_its_caller_may() {
 fn a_call_that_is_queued_leaves_room_for_what_servers_add() {
     let mut machine = client();
     let value = vec![0; MAX_PACKET_BYTES - QUEUED_OVERHEAD];
-    let large = StartCall { value: &value, ..one_way() };
-    let status = machine.start(large, 7, NOW).unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("to be queued"), "{status}");
+    let delayed = due(&machine, WEEK, plain());
+    for call in [one_way(), delayed] {
+        let large = StartCall { value: &value, ..call };
+        let status = machine.start(large, 7, NOW).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("to be queued"), "{status}");
+    }
     assert_eq!((machine.in_flight(), machine.receipts, machine.is_flushed()), (0, 0, true));
     machine.start(StartCall { value: &value, ..plain() }, 7, NOW).unwrap();
     assert_eq!(sent(&mut machine).len(), 1, "an ordinary call of that size may travel");
+}
+
+#[test]
+fn what_is_due_later_goes_to_the_mover_with_a_key_or_without() {
+    let mut machine = client();
+    for (after, call) in [(WEEK, plain()), (WEEK, keyed("a")), (NEAR, keyed("b"))] {
+        let key = call.terms.as_ref().and_then(|terms| terms.key.clone());
+        let id = machine.start(due(&machine, after, call), 7, NOW).unwrap();
+        let transmit = sent(&mut machine).remove(0);
+        assert_eq!((transmit.target.topic, transmit.target.partition), (Topic::Calls, MOVER));
+        assert!(!transmit.target.exact);
+        let (sent, request) = read(&transmit).remove(0);
+        let (terms, budget) = request.unwrap();
+        let at = NOW + after;
+        assert_eq!((sent, terms.due), (id, Some(Due { due: at, look: at })));
+        assert_eq!((terms.key, budget), (key, after + SECOND));
+        deliver(&mut machine, &transmit, 0);
+    }
+    // They say nothing of how busy that server is.
+    assert_eq!((machine.in_flight(), machine.balance().outstanding()), (3, 0));
+}
+
+#[test]
+fn what_is_due_soon_goes_where_it_is_executed() {
+    let mut machine = client();
+    let after = NEAR - Duration::from_micros(1);
+    let key = (0..).map(|n| n.to_string());
+    let key = key.into_iter().find(|key| murmur2::partition(key.as_bytes(), PARTITIONS) != MOVER);
+    let key = key.unwrap();
+    machine.start(due(&machine, after, keyed(&key)), 7, NOW).unwrap();
+    let transmit = sent(&mut machine).remove(0);
+    let partition = murmur2::partition(key.as_bytes(), PARTITIONS);
+    assert_eq!((transmit.target.partition, transmit.target.exact), (partition, true));
+    assert!(read(&transmit).remove(0).1.unwrap().0.due.is_some());
+    machine.start(due(&machine, after, plain()), 7, NOW).unwrap();
+    assert_eq!(machine.balance().outstanding(), 2);
+}
+
+/// The broker's clock is three hours ahead, and known to half a millisecond.
+#[test]
+fn it_is_due_by_the_brokers_clock_and_rather_late_than_early() {
+    let mut machine = client();
+    let (ahead, way) = (3 * 3_600_000_000, Duration::from_micros(500));
+    machine.clock.observe(NOW - way, NOW, (NOW - way).shifted(ahead));
+    let at = NOW + WEEK;
+    let Due { due, look } = machine.due(at, NOW);
+    let early = due.saturating_since(at.shifted(ahead));
+    assert!(early <= 2 * way + Duration::from_millis(1), "{early:?}");
+    assert!(due >= at.shifted(ahead) && look == due);
+    let local = machine.local_time(due, NOW);
+    assert!(local >= at && local.saturating_since(at) <= Duration::from_millis(2), "{local:?}");
+}
+
+#[test]
+fn the_cancel_of_a_delayed_call_follows_it_and_more_is_needed() {
+    let mut machine = client();
+    let id = machine.start(due(&machine, WEEK, keyed("a")), 7, NOW).unwrap();
+    let request = sent(&mut machine).remove(0);
+    assert!(machine.is_delayed(id));
+    assert_eq!(machine.cancel(id), Some(7));
+    let cancel = sent(&mut machine).remove(0);
+    assert_eq!((cancel.target, read(&cancel)), (request.target, vec![(id, None)]));
+    assert!(!machine.is_delayed(id), "once");
+    let others = [plain(), due(&machine, WEEK, one_way())];
+    for call in others {
+        let id = machine.start(call, 7, NOW).unwrap();
+        assert!(!machine.is_delayed(id), "not moved, or not given up");
+    }
+}
+
+#[test]
+fn a_delayed_call_that_is_queued_lies_with_the_mover() {
+    let mut machine = client();
+    let id = machine.start(due(&machine, WEEK, one_way()), 7, NOW).unwrap();
+    let transmit = sent(&mut machine).remove(0);
+    assert_eq!(machine.next_timeout(), Some(NOW + SECOND), "for the broker, as ever");
+    assert_eq!(read(&transmit).remove(0).1.unwrap().1, 2 * WEEK);
+    deliver(&mut machine, &transmit, 41);
+    let place = Place { partition: MOVER, offset: Some(41), index: 0 };
+    assert_eq!(machine.poll_call(id, &7).unwrap().ending, Ending::Stored(place));
+}
+
+#[test]
+fn delayed_calls_that_expire_blame_no_server() {
+    let mut machine = client();
+    let id = machine.start(due(&machine, WEEK, plain()), 7, NOW).unwrap();
+    let waiting = machine.start(StartCall { timeout: 2 * WEEK, ..plain() }, 7, NOW).unwrap();
+    machine.handle_timeout(NOW + WEEK);
+    assert_eq!(machine.poll_call(id, &7), None);
+    machine.handle_timeout(NOW + WEEK + SECOND);
+    assert_eq!(status(machine.poll_call(id, &7)).code(), Code::DeadlineExceeded);
+    assert_eq!(machine.poll_call(waiting, &7), None);
+    assert_eq!(machine.balance().outstanding(), 1);
 }
