@@ -130,7 +130,12 @@ impl Shared {
             };
             Context::new(self.clock, facts)
         };
-        let next = || machine.poll_dispatch(now, context);
-        calls.extend(std::iter::from_fn(next).take(DISPATCH_BATCH));
+        // A loop, for an iterator would copy each call once more.
+        for _ in 0..DISPATCH_BATCH {
+            match machine.poll_dispatch(now, context) {
+                Some(next) => calls.push(next),
+                None => break,
+            }
+        }
     }
 }
