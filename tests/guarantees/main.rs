@@ -8,6 +8,7 @@ mod at_most_once;
 mod broker;
 mod clients;
 mod crash;
+mod delay;
 mod delivery;
 mod examples;
 mod garbage;
