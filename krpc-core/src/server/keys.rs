@@ -37,21 +37,26 @@ pub struct KeyHash(std::num::NonZeroU64);
 #[derive(Debug, Default)]
 pub struct Keys {
     queues: HashMap<(PartitionId, KeyHash), KeyQueue>,
-    /// The key of each call that is not finished.
-    open: HashMap<Position, KeyHash>,
+    /// The key of each call that is not finished, and its turn.
+    open: HashMap<Position, (KeyHash, Turn)>,
+    turns: Turn,
     hasher: RandomState,
     waiting: usize,
     bytes: usize,
 }
+
+/// Grows with each call. It is the order of their positions, but for calls that had to wait until
+/// they were due: these come behind what had come by then.
+type Turn = u64;
 
 #[derive(Debug, Default)]
 struct KeyQueue {
     /// A call of it has left and has not ended: it runs, is about to, or is to run again.
     active: bool,
     /// Calls that wait for it, in order.
-    waiting: BTreeMap<Position, Box<Call>>,
+    waiting: BTreeMap<Turn, Box<Call>>,
     /// Calls not finished, in order, and whether they could be but for those before them.
-    open: VecDeque<(Position, bool)>,
+    open: VecDeque<(Turn, Position, bool)>,
 }
 
 impl KeyQueue {
@@ -63,7 +68,7 @@ impl KeyQueue {
     fn lets(&self, call: &Call) -> bool {
         // What may run once at most is finished before it begins, which everything before it has
         // to be then, too: nothing may be repeated after it.
-        let first = || self.open.front().is_none_or(|(first, _)| *first == call.origin.position);
+        let first = || self.open.front().is_none_or(|(_, first, _)| *first == call.origin.position);
         !self.active && (!call.method.is_at_most_once() || first())
     }
 }
@@ -85,9 +90,11 @@ impl Keys {
         let (Some(key), position) = (call.origin.key, call.origin.position) else {
             return Some(call);
         };
-        self.open.insert(position, key);
+        self.turns += 1;
+        let turn = self.turns;
+        self.open.insert(position, (key, turn));
         let queue = self.queues.entry((position.partition, key)).or_default();
-        queue.open.push_back((position, false));
+        queue.open.push_back((turn, position, false));
         if queue.waiting.is_empty() && queue.lets(&call) {
             queue.active = true;
             return Some(call);
@@ -95,7 +102,7 @@ impl Keys {
         call.detach();
         self.waiting += 1;
         self.bytes += call.bytes();
-        queue.waiting.insert(position, Box::new(call));
+        queue.waiting.insert(turn, Box::new(call));
         None
     }
 
@@ -129,15 +136,15 @@ impl Keys {
         position: Position,
         mut finish: impl FnMut(Position),
     ) -> Option<KeyHash> {
-        let Some(key) = self.open.get(&position).copied() else {
+        let Some((key, turn)) = self.open.get(&position).copied() else {
             finish(position);
             return None;
         };
         let queue = self.queues.get_mut(&(position.partition, key))?;
-        if let Ok(at) = queue.open.binary_search_by_key(&position, |(position, _)| *position) {
-            queue.open[at].1 = true;
+        if let Ok(at) = queue.open.binary_search_by_key(&turn, |(turn, ..)| *turn) {
+            queue.open[at].2 = true;
         }
-        while let Some((first, true)) = queue.open.front().copied() {
+        while let Some((_, first, true)) = queue.open.front().copied() {
             queue.open.pop_front();
             self.open.remove(&first);
             finish(first);
@@ -148,8 +155,9 @@ impl Keys {
 
     /// Takes a waiting call out; what it leaves behind goes with [`Keys::settle`].
     pub fn cancel(&mut self, position: Position, key: KeyHash) -> Option<Box<Call>> {
+        let (_, turn) = self.open.get(&position)?;
         let queue = self.queues.get_mut(&(position.partition, key))?;
-        let call = queue.waiting.remove(&position)?;
+        let call = queue.waiting.remove(turn)?;
         self.waiting -= 1;
         self.bytes -= call.bytes();
         Some(call)

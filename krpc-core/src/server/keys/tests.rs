@@ -254,3 +254,29 @@ proptest! {
         }
     }
 }
+
+/// One that was not due before comes behind what had come by then, and what follows it waits for
+/// it: nothing can be finished before it that is not.
+#[test]
+fn a_call_that_comes_when_it_is_due_has_its_place_by_then() {
+    let mut keys = Keys::new();
+    assert!(push(&mut keys, "a", at(HERE, 7)));
+    let once = Call { method: Method::Known(ONCE), ..call(&keys, "a", at(HERE, 8)) };
+    assert!(keys.push(once).is_none());
+    assert!(!push(&mut keys, "a", at(HERE, 5)) && !push(&mut keys, "a", at(HERE, 9)));
+    assert!(!push(&mut keys, "a", at(HERE, 6)));
+    ended(&mut keys, "a");
+    assert_eq!(next(&mut keys, "a"), None, "nothing before it is repeated");
+    assert_eq!(settle(&mut keys, 7), [7]);
+    assert_eq!(next(&mut keys, "a"), Some(8));
+    ended(&mut keys, "a");
+    assert_eq!(next(&mut keys, "a"), Some(5));
+    let key = keys.hash(b"a");
+    assert!(keys.cancel(at(HERE, 9), key).is_some());
+    assert_eq!((settle(&mut keys, 5), settle(&mut keys, 9)), (vec![], vec![]));
+    assert_eq!(settle(&mut keys, 8), [8, 5, 9]);
+    ended(&mut keys, "a");
+    assert_eq!((next(&mut keys, "a"), settle(&mut keys, 6)), (Some(6), vec![6]));
+    ended(&mut keys, "a");
+    assert!(keys.is_empty() && keys.open.is_empty());
+}
