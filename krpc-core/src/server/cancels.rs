@@ -149,8 +149,8 @@ impl<K: Clone> ServerMachine<K> {
         cancels.look = Some(Time::default());
     }
 
-    /// Nobody wants a call any more that waited behind its key.
-    pub(super) fn drop_keyed(&mut self, mut call: Call, now: Time) {
+    /// Nobody wants a call any more that waited behind its key, or until it is due.
+    pub(super) fn drop_before_its_turn(&mut self, mut call: Call, now: Time) {
         if !self.is_held(&call.origin) {
             return self.drop_waiting(&call, now);
         }

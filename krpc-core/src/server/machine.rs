@@ -409,14 +409,18 @@ impl<K: Clone> ServerMachine<K> {
             Cancelled::Elsewhere(position, Stage::Keyed(key)) => {
                 // Its key's others wait for the one before it, not for this.
                 if let Some(call) = self.keys.cancel(position, key) {
-                    self.drop_keyed(*call, now);
+                    self.drop_before_its_turn(*call, now);
                 }
                 return;
             }
             Cancelled::Elsewhere(_, Stage::Held) => {
                 return self.cancels_read.remember((partition.service, caller, id));
             }
-            Cancelled::Elsewhere(_, Stage::BackingOff(due)) => self.backoff.cancel(due),
+            Cancelled::Elsewhere(_, Stage::BackingOff(due)) => match self.backoff.cancel(due) {
+                // It was not due, so its key does not wait for it.
+                Some(call) if call.failed == 0 => return self.drop_before_its_turn(*call, now),
+                call => call,
+            },
             Cancelled::Elsewhere(position, _) => self.gate.cancel(position),
             Cancelled::Queued(call) => Some(call),
         };

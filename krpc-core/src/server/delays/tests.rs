@@ -42,6 +42,8 @@ struct World {
     executed: Vec<(u64, Time)>,
     answers: Vec<(u64, Option<Code>)>,
     sequence: u64,
+    /// Handlers do not end.
+    busy: bool,
 }
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
             executed: Vec::new(),
             answers: Vec::new(),
             sequence: 0,
+            busy: false,
         };
         world.begin();
         world
@@ -176,11 +179,13 @@ impl World {
         }
         while let Some(dispatch) = self.server.poll_dispatch(now, |_| 7) {
             self.executed.push((dispatch.call.origin.id.0, now));
-            self.server.finish(dispatch.place, OUTCOME, &Metadata::new(), now);
+            if !self.busy {
+                self.server.finish(dispatch.place, OUTCOME, &Metadata::new(), now);
+            }
         }
         while let Some(transmit) = self.server.poll_transmit(now) {
             let Target { topic, partition, .. } = transmit.target;
-            if topic == Topic::Replies {
+            if matches!(topic, Topic::Replies | Topic::Results) {
                 self.note_answers(&transmit.payload);
             }
             let offset = self.append(topic, partition, transmit.payload.into());
@@ -325,6 +330,26 @@ fn a_cancel_reaches_a_call_wherever_it_waits() {
     world.wait(25 * SECOND);
     assert_eq!(world.ids(), [4]);
     assert_eq!(world.server.unfinished(), 0);
+}
+
+/// It has no part in the order of its key yet, and the topic of results is not open.
+#[test]
+fn a_cancel_of_a_call_that_is_due_soon_is_told_and_lets_no_other_begin() {
+    let mut world = World::new(&[1]);
+    world.busy = true;
+    let terms = |partition| {
+        let answer = Some(Routes::from_vec(vec![partition]));
+        Terms { key: Some(b"k"[..].into()), answer, ..Terms::default() }
+    };
+    for call in [1, 2] {
+        world.call(1, &on_terms(call, terms(Route::Partition(0))));
+    }
+    world.call(1, &due_in(3, SECOND, terms(Route::Results(0))));
+    world.wait(Duration::from_millis(100));
+    world.send(Topic::Calls, 1, InstanceId::ANY, &[cancel(3)]);
+    world.wait(2 * SECOND);
+    assert_eq!(world.ids(), [1], "the next one of its key waits for it");
+    assert_eq!(world.answers, [(3, Some(Code::Cancelled))]);
 }
 
 #[test]
