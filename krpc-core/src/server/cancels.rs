@@ -256,10 +256,11 @@ impl<K: Clone> ServerMachine<K> {
             // How that went is said by `handle_followed`, or tried again.
             let _ = self.topics.open(service, Topic::Cancels, now);
         }
-        let (read, known) = (log.is_read(), log.ends.is_some());
+        log.known |= log.is_read();
+        let known = log.ends.is_some();
         if let Some(tickets) = waiting {
             let since = *log.since.get_or_insert(now);
-            log.known |= read || now >= since + PATIENCE;
+            log.known |= now >= since + PATIENCE;
             if tickets && !log.results {
                 match self.topics.open(service, Topic::Results, now) {
                     Ok(_) => log.results = true,
