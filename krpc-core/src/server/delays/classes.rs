@@ -4,7 +4,8 @@
 //! enough, the reading ends, and it begins anew where it ended when half of that is gone. A record
 //! counts only if it is the next one: after a new beginning others may be left over from the
 //! reading before it. One that is beyond the next is asked for again from the next on; if it comes
-//! first then too, nothing is between.
+//! once more and none that is between, there is none: each reading hands over its records once and
+//! in order, and after those of the reading before it.
 //!
 //! from: [`super`], for each record · to: the same, with the calls that are ripe
 
@@ -44,7 +45,7 @@ struct Class {
     /// The offset of the record that comes next.
     next: i64,
     reading: Reading,
-    /// A record that came although another was to come next.
+    /// A record that came although another was to come next, and none between since.
     beyond: Option<i64>,
     /// Records that are not ripe, with the moment when they are.
     held: VecDeque<(Time, Vec<Call>)>,
@@ -58,8 +59,8 @@ struct Class {
 enum Reading {
     #[default]
     Ended,
-    /// It was asked for and has not begun.
-    Asked,
+    /// It was asked for, from this offset on, and has not begun.
+    Asked(i64),
     Begun,
 }
 
@@ -88,7 +89,7 @@ impl Classes {
             let (calls, bytes) = (class.calls, class.bytes);
             let room = calls <= MOST.0 / 2 && bytes <= MOST.1 / 2;
             if class.reading == Reading::Ended && room {
-                class.reading = Reading::Asked;
+                class.reading = Reading::Asked(class.next);
                 self.reads.push_back(Read::From(self.service, number, class.next));
             }
         }
@@ -111,14 +112,17 @@ impl Classes {
     pub(super) fn begun(&mut self, number: u32, bounds: Option<(i64, i64)>) -> bool {
         let Some(class) = self.classes.get_mut(number as usize) else { return false };
         match (class.reading, bounds) {
-            (Reading::Asked, Some((low, end))) => {
+            (Reading::Asked(from), Some((low, end))) => {
                 class.reading = Reading::Begun;
-                // Older ones are gone; a log that ends before was made anew.
-                let elsewhere = class.next < low || class.next > end;
-                class.next = if elsewhere { low } else { class.next };
+                // Older ones are gone; a log that ends before was made anew. Unless records of the
+                // reading before came meanwhile, which this one's bounds know nothing of.
+                let elsewhere = class.next == from && (from < low || from > end);
+                if elsewhere {
+                    (class.next, class.beyond) = (low, None);
+                }
                 return elsewhere;
             }
-            (Reading::Asked, None) => class.reading = Reading::Ended,
+            (Reading::Asked(_), None) => class.reading = Reading::Ended,
             (Reading::Ended, Some(_)) => self.reads.push_back(Read::End(self.service, number)),
             (Reading::Ended, None) | (Reading::Begun, _) => {}
         }
@@ -128,21 +132,31 @@ impl Classes {
     /// Whether a record is the next one, and wanted: then [`take`](Self::take) it.
     pub(super) fn accepts(&mut self, number: u32, offset: i64) -> bool {
         let Some(class) = self.classes.get_mut(number as usize) else { return false };
-        if class.reading != Reading::Begun || offset < class.next {
+        if offset < class.next {
+            return false;
+        }
+        if class.beyond.is_some_and(|beyond| offset < beyond) {
+            // There is something between.
+            class.beyond = None;
+        }
+        if class.reading == Reading::Ended {
             return false;
         }
         if class.calls >= MOST.0 || class.bytes >= MOST.1 {
-            class.reading = Reading::Ended;
+            (class.reading, class.beyond) = (Reading::Ended, None);
             self.reads.push_back(Read::End(self.service, number));
             return false;
         }
-        if offset > class.next && class.beyond != Some(offset) {
-            class.beyond = Some(offset);
-            class.reading = Reading::Asked;
-            self.reads.push_back(Read::From(self.service, number, class.next));
-            return false;
+        // These are that, whichever reading they are of.
+        if offset == class.next || class.beyond == Some(offset) {
+            return true;
         }
-        true
+        if class.reading == Reading::Begun {
+            class.beyond.get_or_insert(offset);
+            class.reading = Reading::Asked(class.next);
+            self.reads.push_back(Read::From(self.service, number, class.next));
+        }
+        false
     }
 
     /// The record of so many calls, of which these are to be looked at then.

@@ -8,7 +8,7 @@ fn begun() -> Classes {
     let asked: Vec<_> = std::iter::from_fn(|| classes.poll_read()).collect();
     assert_eq!(asked.len(), CLASSES as usize);
     assert_eq!(asked[..2], [Read::From(0, 0, 7), Read::From(0, 1, 0)]);
-    assert!(!classes.accepts(0, 7), "the reading has not begun");
+    assert!(!classes.accepts(0, 8), "the reading has not begun");
     assert!(!classes.begun(0, Some((0, 10))));
     classes
 }
@@ -21,7 +21,7 @@ fn only_the_next_record_counts() {
     assert_eq!(classes.held().next(), Some(8));
     assert!(!classes.accepts(0, 9), "it may be left over from another reading");
     assert_eq!(classes.poll_read(), Some(Read::From(0, 0, 8)));
-    assert!(!classes.accepts(0, 8), "not until that has begun");
+    assert!(!classes.accepts(0, 10), "nor one behind that");
     assert!(!classes.begun(0, Some((0, 10))));
     assert!(classes.accepts(0, 8));
     classes.take(0, 8, 0, Vec::new());
@@ -29,6 +29,30 @@ fn only_the_next_record_counts() {
     assert_eq!(classes.poll_read(), Some(Read::From(0, 0, 9)));
     assert!(!classes.begun(0, Some((0, 13))));
     assert!(classes.accepts(0, 12), "it came first again: nothing is between");
+}
+
+/// A reading begins anew while records of the two before it are still being handed over.
+#[test]
+fn what_two_readings_left_over_is_no_gap() {
+    let mut classes = begun();
+    assert!(!classes.accepts(0, 9), "left over from the first");
+    assert_eq!(classes.poll_read(), Some(Read::From(0, 0, 7)));
+    for offset in [7, 8] {
+        assert!(classes.accepts(0, offset), "of the second, before the third has begun");
+        classes.take(0, offset, 0, Vec::new());
+    }
+    // Its bounds were asked for before these two were written.
+    assert!(!classes.begun(0, Some((0, 7))));
+    assert_eq!(classes.held().next(), Some(9));
+    assert!(classes.accepts(0, 9), "left over from the second");
+
+    let mut classes = begun();
+    assert!(!classes.accepts(0, 9));
+    classes.read_on();
+    assert!(!classes.accepts(0, 8), "it shows that there is something between");
+    assert!(!classes.begun(0, Some((0, 10))));
+    assert!(!classes.accepts(0, 9), "left over once more");
+    assert_eq!(classes.held().next(), Some(7));
 }
 
 #[test]
