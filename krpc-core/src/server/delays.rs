@@ -101,6 +101,10 @@ impl Delays {
         self.reads.pop_front().or_else(|| movers.into_iter().find_map(|it| it.classes.poll_read()))
     }
 
+    fn has_reads(&self) -> bool {
+        !self.reads.is_empty() || self.movers.values().any(|mover| mover.classes.has_reads())
+    }
+
     /// A service's mover, if it is this server and has not to end.
     fn mover(&mut self, service: u16) -> Option<&mut Mover> {
         self.movers.get_mut(&service).filter(|mover| mover.work != Work::Over)

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     /// Rung when calls finish: whoever waits for room, quiet or commits looks again.
     room: Arc<Notify>,
     room_wanted: AtomicBool,
+    /// Whether a task begins and ends to read classes of delayed calls.
+    reading: AtomicBool,
     quiet: Notify,
     commits: Arc<Commits>,
     /// Where the next calls are put: empty, and kept for its room.
@@ -178,6 +180,7 @@ impl Shared {
             alarm: Alarm::new(),
             room: Arc::default(),
             room_wanted: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
             quiet: Notify::new(),
             commits: Arc::default(),
             hello: Hello::default(),
@@ -216,7 +219,7 @@ impl Shared {
         let ending = machine.is_ending();
         // The next one follows when this one is open or is not.
         let open = machine.poll_open();
-        let reads: Vec<_> = std::iter::from_fn(|| machine.poll_read()).collect();
+        let reads = machine.has_reads() && !self.reading.swap(true, Ordering::AcqRel);
         let ripe = machine.take_ripe();
         let cancels: Vec<_> = std::iter::from_fn(|| machine.poll_cancel()).collect();
         drop(machine);
@@ -224,8 +227,8 @@ impl Shared {
         if let Some((service, topic)) = open {
             self.open_topic(service, topic);
         }
-        if !reads.is_empty() {
-            self.read(reads);
+        if reads {
+            self.read();
         }
         if let Some((service, status)) = refused {
             self.hello.refused(service, status);

@@ -83,6 +83,10 @@ impl Classes {
         self.reads.pop_front()
     }
 
+    pub(super) fn has_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// Reads on wherever there is room.
     pub(super) fn read_on(&mut self) {
         for (number, class) in (0..).zip(&mut self.classes) {

@@ -114,6 +114,11 @@ impl<K: Clone> ServerMachine<K> {
         self.delays.poll_read()
     }
 
+    /// Whether [`poll_read`](Self::poll_read) has something to say.
+    pub fn has_reads(&self) -> bool {
+        self.delays.has_reads()
+    }
+
     /// Whether a service's topic of delayed calls is there, if that could be found out.
     pub fn handle_found(&mut self, service: u16, found: Option<bool>, now: Time) {
         match (self.delays.mover(service), found) {

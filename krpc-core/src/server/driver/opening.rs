@@ -3,7 +3,7 @@
 //!
 //! from: [`super`] · to: the transport, and back to [`crate::server::machine`]
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::Shared;
 use crate::{
@@ -46,36 +46,47 @@ impl Shared {
 }
 
 impl Shared {
-    /// Begins or ends to read classes of delayed calls, one after the other.
-    pub(super) fn read(&self, reads: Vec<Read>) {
+    /// Begins and ends to read classes of delayed calls, in the order in which the machine says so:
+    /// the end of a reading must not come after the beginning of the next one.
+    pub(super) fn read(&self) {
         let (Some(shared), Some(transport)) = (self.batch.shared(), self.transport.get()) else {
             return;
         };
         let (server, transport) = (Arc::downgrade(&shared), Arc::clone(transport));
         self.runtime.spawn(async move {
-            for read in reads {
-                let (service, class, from) = match read {
-                    Read::From(service, class, from) => (service, class, from),
+            while let Some(read) = server.upgrade().and_then(|shared| shared.next_read()) {
+                match read {
+                    Read::From(service, class, from) => {
+                        let bounds = read_class(&*transport, service, class, from).await;
+                        if let Err(status) = &bounds {
+                            let message = "delayed calls unread";
+                            tracing::warn!(target: "krpc::server", class, %status, "{message}");
+                        }
+                        let Some(shared) = server.upgrade() else { return };
+                        let bounds = bounds.ok();
+                        shared.with(|it, now| it.handle_reading(service, class, bounds, now));
+                    }
                     Read::Find(service) => {
                         let found = transport.has_topic(service, Topic::Delayed).await.ok();
                         let Some(shared) = server.upgrade() else { return };
                         shared.with(|machine, now| machine.handle_found(service, found, now));
-                        continue;
                     }
                     Read::End(service, class) => {
                         transport.unfollow(service, Topic::Delayed, class);
-                        continue;
                     }
-                };
-                let bounds = read_class(&*transport, service, class, from).await;
-                if let Err(status) = &bounds {
-                    tracing::warn!(target: "krpc::server", class, %status, "delayed calls unread");
                 }
-                let Some(shared) = server.upgrade() else { return };
-                let bounds = bounds.ok();
-                shared.with(|machine, now| machine.handle_reading(service, class, bounds, now));
             }
         });
+    }
+
+    /// What is to be read next. If there is nothing, the next task finds it.
+    fn next_read(&self) -> Option<Read> {
+        let mut machine = self.machine.get()?.lock();
+        let read = machine.poll_read();
+        if read.is_none() {
+            self.reading.store(false, Ordering::Release);
+        }
+        read
     }
 }
 
