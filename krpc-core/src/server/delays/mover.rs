@@ -312,19 +312,19 @@ impl<K: Clone> ServerMachine<K> {
         call.origin.deadline <= now || self.is_given(&call.origin)
     }
 
-    /// Ends a call of a class that nobody wants any more. Who holds a ticket is told, by whoever
-    /// takes the call next: that is not delayed any more.
-    fn end_held(&mut self, mut call: Call, now: Time) {
+    /// Ends a call of a class that nobody wants any more. Who holds a ticket is told, once the
+    /// topic for that is open.
+    fn end_held(&mut self, call: Call, now: Time) {
         let origin = call.origin;
-        if has_ticket(&origin) && origin.deadline > now {
-            call.terms.get_or_insert_default().due = None;
-            return self.move_on(Box::new(call), Way::Due(MOVERS), now);
+        let service = origin.position.partition.service;
+        if has_ticket(&origin) && self.topics.open(service, Topic::Results, now) == Err(false) {
+            return self.delays.wait(now, Box::new(call), now);
         }
         if origin.deadline <= now {
             return self.expire(&origin, now);
         }
         self.counts.cancelled += 1;
-        self.settle(origin.position);
+        self.unwanted(&origin, now);
     }
 
     /// There are delayed calls of this service: how far they were looked through is committed from
