@@ -120,13 +120,14 @@ impl Delays {
         self.look = Some(self.look.map_or(at, |look| look.min(at)));
     }
 
-    /// Nothing of a partition begins any more; of what waited, so many calls.
+    /// Nothing of a partition begins any more; of its calls, so many waited.
     pub(super) fn forget(&mut self, partition: PartitionId) -> usize {
-        let before = self.waiting.len();
+        let mut left = 0;
         let is_mover = partition.partition == MOVERS;
         self.waiting.retain(|(_, call)| {
             let of = call.origin.position.partition;
             let held = of.class().is_some() && of.service == partition.service && is_mover;
+            left += usize::from(of == partition);
             of != partition && !held
         });
         self.bytes = self.waiting.iter().map(|(_, call)| call.bytes()).sum();
@@ -135,7 +136,7 @@ impl Delays {
             mover.classes.end();
             mover.work = Work::Over;
         }
-        before - self.waiting.len()
+        left
     }
 }
 
