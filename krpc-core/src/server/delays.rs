@@ -7,7 +7,7 @@
 //! by hand, writes on what is not due yet, and writes what is due to a partition of the calls, for
 //! any server. Each step is finished when its record is *stored*, so a crash repeats it and loses
 //! nothing; how far the classes were looked through is committed along with partition 0, and so
-//! known to the next owner, and nobody asks for the topic before there was a delayed call.
+//! known to the next owner, and nobody makes the topic before there was a delayed call.
 //!
 //! Pure, as the whole machine is.
 //!

@@ -42,13 +42,13 @@ impl<K: Clone> ServerMachine<K> {
             let before = self.ledger.assign(*partition, committed, fence);
             self.counts.unreadable_maps += u64::from(before.is_err());
             let before = before.unwrap_or_default();
-            let held = committed.is_some().then(|| before.held.clone());
+            let held = before.held.clone();
             self.gate.open(*partition, before, brokers.map(|at| at + doubt));
             if self.retired {
                 self.releasing.insert(*partition, 0);
             } else {
                 service.owned.insert(partition.partition);
-                self.handle_mover(*partition, held.as_deref(), now);
+                self.handle_mover(*partition, &held, now);
             }
         }
         self.announce_everywhere(now);

@@ -24,7 +24,8 @@ const MOST: (usize, usize) = (4_096, 1024 * 1024);
 /// What is to be read from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
-    /// Nothing yet: whether there are delayed calls of this service at all is to be found out.
+    /// Nothing yet: whether there are delayed calls of this service at all is to be found out;
+    /// [`handle_found`](crate::server::machine::ServerMachine::handle_found) says it.
     Find(u16),
     /// This class, from this offset on.
     From(u16, u32, i64),

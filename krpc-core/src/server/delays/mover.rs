@@ -34,6 +34,9 @@ const MOST_NEAR: usize = 65_536;
 /// Calls that are due together and share a partition.
 const TOGETHER: usize = 256;
 
+/// How soon it is asked again whether there are delayed calls.
+const LATER: Duration = Duration::from_secs(30);
+
 /// Between two looks at what was due a moment too late for the last one.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -51,8 +54,10 @@ pub(super) struct Mover {
 pub(super) enum Work {
     /// There never was a delayed call.
     None,
-    /// Nothing is known: the group has forgotten how far it was.
-    Unknown,
+    /// The group knows of none, or has forgotten them: it is to be found out, from this moment on.
+    Unknown(Time),
+    /// That is being found out.
+    Asked,
     Begun,
     /// Its partition is about to go.
     Over,
@@ -76,7 +81,7 @@ impl<K: Clone> ServerMachine<K> {
     pub(in crate::server) fn handle_mover(
         &mut self,
         partition: PartitionId,
-        held: Option<&[i64]>,
+        held: &[i64],
         now: Time,
     ) {
         if partition.partition != MOVERS {
@@ -85,14 +90,13 @@ impl<K: Clone> ServerMachine<K> {
         self.dismiss_mover(partition);
         let service = partition.service;
         Classes::partitions(service).for_each(|held| self.inbox.reset(held));
-        let classes = Classes::new(service, held.unwrap_or_default());
-        let work = if held.is_none() { Work::Unknown } else { Work::None };
-        let mover = Mover { classes, work, near: BTreeMap::new(), pushed: 0 };
+        let classes = Classes::new(service, held);
+        let mover = Mover { classes, work: Work::Unknown(now), near: BTreeMap::new(), pushed: 0 };
         self.delays.movers.insert(service, mover);
-        match held {
-            None => self.delays.reads.push_back(Read::Find(service)),
-            Some([]) => {}
-            Some(_) => self.use_delays(service, now),
+        if held.is_empty() {
+            self.look_through(service, now);
+        } else {
+            self.use_delays(service, now);
         }
     }
 
@@ -122,13 +126,16 @@ impl<K: Clone> ServerMachine<K> {
     /// Whether a service's topic of delayed calls is there, if that could be found out.
     pub fn handle_found(&mut self, service: u16, found: Option<bool>, now: Time) {
         match (self.delays.mover(service), found) {
-            (Some(mover), Some(found)) if mover.work == Work::Unknown => {
+            (Some(mover), Some(found)) if mover.work == Work::Asked => {
                 mover.work = Work::None;
                 if found {
                     self.use_delays(service, now);
                 }
             }
-            (Some(_), None) => self.delays.look_at(now + RETRY),
+            (Some(mover), None) if mover.work == Work::Asked => {
+                mover.work = Work::Unknown(now + LATER);
+                self.delays.look_at(now + LATER);
+            }
             _ => {}
         }
     }
@@ -239,8 +246,8 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn look_through(&mut self, service: u16, now: Time) {
         match self.delays.mover(service).map(|mover| mover.work) {
             Some(Work::Begun) => {}
-            Some(Work::Unknown) => return self.delays.reads.push_back(Read::Find(service)),
-            None | Some(Work::None | Work::Over) => return,
+            Some(Work::Unknown(at)) => return self.find_out(service, at, now),
+            None | Some(Work::None | Work::Asked | Work::Over) => return,
         }
         self.use_delays(service, now);
         let moment = self.clock.earliest(now);
@@ -263,6 +270,17 @@ impl<K: Clone> ServerMachine<K> {
         }
         let next = mover.next();
         self.look_when(next, now);
+    }
+
+    /// Whether there are delayed calls at all is asked, if it is time for that.
+    fn find_out(&mut self, service: u16, at: Time, now: Time) {
+        if now < at {
+            return self.delays.look_at(at);
+        }
+        if let Some(mover) = self.delays.mover(service) {
+            mover.work = Work::Asked;
+            self.delays.reads.push_back(Read::Find(service));
+        }
     }
 
     /// A call of a class is looked at.
