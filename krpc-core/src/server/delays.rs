@@ -22,8 +22,13 @@ use std::{
 use smallvec::SmallVec;
 
 pub use self::classes::Read;
-use self::mover::{Mover, Work};
-use super::{incoming::Call, intake::Stage, machine::ServerMachine, topics::RETRY};
+use self::mover::{MOST_NEAR, Mover, Work};
+use super::{
+    incoming::Call,
+    intake::{QUEUED_BYTES, Stage},
+    machine::ServerMachine,
+    topics::RETRY,
+};
 use crate::{
     delay::{self, class},
     ids::{InstanceId, PartitionId, Position},
@@ -51,7 +56,11 @@ pub(super) struct Delays {
     /// Calls that cannot be moved now, and since when that is tried.
     waiting: VecDeque<(Time, Box<Call>)>,
     bytes: usize,
+    /// When that is tried again.
+    again: Option<Time>,
     under_way: HashMap<Position, Box<Call>>,
+    /// What those hold in memory, here and once more in the outbox.
+    bytes_under_way: usize,
     reads: VecDeque<Read>,
     /// Grows with the partitions that due calls went to.
     turn: u32,
@@ -77,8 +86,8 @@ impl Delays {
         self.under_way.is_empty()
     }
 
-    pub(super) const fn next_timeout(&self) -> Option<Time> {
-        self.look
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.look.into_iter().chain(self.again).min()
     }
 
     /// What calls that cannot be moved now hold in memory.
@@ -110,10 +119,33 @@ impl Delays {
         self.movers.get_mut(&service).filter(|mover| mover.work != Work::Over)
     }
 
+    /// Whether so many calls are on their way, or wait for that, that those of the classes stay
+    /// where they are.
+    fn is_full(&self) -> bool {
+        let (calls, bytes) = (self.under_way.len().max(self.waiting.len()), self.bytes);
+        calls >= MOST_NEAR.0 || bytes.max(self.bytes_under_way) >= QUEUED_BYTES
+    }
+
+    fn begin(&mut self, position: Position, call: Box<Call>) {
+        self.end(&position);
+        self.bytes_under_way += call.bytes();
+        self.under_way.insert(position, call);
+    }
+
+    fn end(&mut self, position: &Position) -> Option<Box<Call>> {
+        let call = self.under_way.remove(position)?;
+        self.bytes_under_way -= call.bytes();
+        Some(call)
+    }
+
     fn wait(&mut self, since: Time, call: Box<Call>, now: Time) {
         self.bytes += call.bytes();
         self.waiting.push_back((since, call));
-        self.look_at(now + RETRY);
+        self.try_again(now + RETRY);
+    }
+
+    pub(super) fn try_again(&mut self, at: Time) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
     }
 
     pub(super) fn look_at(&mut self, at: Time) {
@@ -133,6 +165,7 @@ impl Delays {
         self.bytes = self.waiting.iter().map(|(_, call)| call.bytes()).sum();
         if let Some(mover) = self.movers.get_mut(&partition.service).filter(|_| is_mover) {
             mover.near.clear();
+            mover.bytes = 0;
             mover.classes.end();
             mover.work = Work::Over;
         }
@@ -227,7 +260,7 @@ impl<K: Clone> ServerMachine<K> {
         let position = Some(origin.position);
         let pushed = self.outbox.push(lane, position, origin.deadline, |out| request.encode(out));
         match pushed {
-            Ok(_) => _ = self.delays.under_way.insert(origin.position, call),
+            Ok(_) => self.delays.begin(origin.position, call),
             Err(error) => {
                 let message = format!("the delayed call cannot be written: {error}");
                 let status = Status::new(Code::ResourceExhausted, message).with_retryable(false);
@@ -238,14 +271,14 @@ impl<K: Clone> ServerMachine<K> {
 
     /// A record is stored: true if it was a delayed call's.
     pub(super) fn was_moved(&mut self, position: &Position) -> bool {
-        let moved = self.delays.under_way.remove(position).is_some();
+        let moved = self.delays.end(position).is_some();
         self.counts.moved += u64::from(moved);
         moved
     }
 
     /// A record is not stored: true if it was a delayed call's, which is tried again.
     pub(super) fn was_not_moved(&mut self, position: &Position, now: Time) -> bool {
-        let Some(call) = self.delays.under_way.remove(position) else { return false };
+        let Some(call) = self.delays.end(position) else { return false };
         let service = position.partition.service;
         let owned = match position.partition.class() {
             Some(_) => self.delays.mover(service).is_some(),
@@ -259,16 +292,17 @@ impl<K: Clone> ServerMachine<K> {
 
     /// Time has passed, or the cancels are known, or a topic is there.
     pub(super) fn handle_delays_timeout(&mut self, now: Time) {
-        if self.delays.look.is_none_or(|look| look > now) {
-            return;
-        }
-        self.delays.look = None;
-        self.delays.bytes = 0;
-        for (since, call) in std::mem::take(&mut self.delays.waiting) {
-            match call.origin.position.partition.class() {
-                Some(_) => self.look_at_held(*call, now),
-                None => self.pass_along(since, call, now),
+        if self.delays.again.take_if(|again| *again <= now).is_some() {
+            self.delays.bytes = 0;
+            for (since, call) in std::mem::take(&mut self.delays.waiting) {
+                match call.origin.position.partition.class() {
+                    Some(_) => self.look_at_held(*call, now),
+                    None => self.pass_along(since, call, now),
+                }
             }
+        }
+        if self.delays.look.take_if(|look| *look <= now).is_none() {
+            return;
         }
         let services: Vec<_> = self.delays.movers.keys().copied().collect();
         for service in services {

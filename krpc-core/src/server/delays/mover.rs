@@ -28,11 +28,14 @@ use crate::{
     wire::frame::Frame,
 };
 
-/// Calls that a mover has in memory at once because they are due soon.
-const MOST_NEAR: usize = 65_536;
+/// Calls that a mover has in memory at once because they are due soon, and their bytes.
+pub(super) const MOST_NEAR: (usize, usize) = (65_536, 64 * 1024 * 1024);
 
 /// Calls that are due together and share a partition.
 const TOGETHER: usize = 256;
+
+/// Between two looks while many calls are on their way.
+const FULL: Duration = Duration::from_millis(100);
 
 /// How soon it is asked again whether there are delayed calls.
 const LATER: Duration = Duration::from_secs(30);
@@ -47,6 +50,8 @@ pub(super) struct Mover {
     pub(super) work: Work,
     /// By the moment on the broker's clock; the number tells those of one moment apart.
     pub(super) near: BTreeMap<(Time, u64), Box<Call>>,
+    /// What those hold in memory.
+    pub(super) bytes: usize,
     pushed: u64,
 }
 
@@ -66,12 +71,24 @@ pub(super) enum Work {
 impl Mover {
     fn near(&mut self, due: Time, call: Call) {
         self.pushed += 1;
+        self.bytes += call.bytes();
         self.near.insert((due, self.pushed), Box::new(call));
+    }
+
+    /// The next call that is due by then.
+    fn poll_due(&mut self, moment: Time) -> Option<Box<Call>> {
+        let call = self.near.first_entry().filter(|first| first.key().0 <= moment)?.remove();
+        self.bytes -= call.bytes();
+        Some(call)
+    }
+
+    fn has_room(&self) -> bool {
+        self.near.len() < MOST_NEAR.0 && self.bytes < MOST_NEAR.1
     }
 
     fn next(&self) -> Option<Time> {
         let due = self.near.first_key_value().map(|((due, _), _)| *due);
-        let ripe = self.classes.next_ripe().filter(|_| self.near.len() < MOST_NEAR);
+        let ripe = self.classes.next_ripe().filter(|_| self.has_room());
         due.into_iter().chain(ripe).min()
     }
 }
@@ -91,7 +108,8 @@ impl<K: Clone> ServerMachine<K> {
         let service = partition.service;
         Classes::partitions(service).for_each(|held| self.inbox.reset(held));
         let classes = Classes::new(service, held);
-        let mover = Mover { classes, work: Work::Unknown(now), near: BTreeMap::new(), pushed: 0 };
+        let mover =
+            Mover { classes, work: Work::Unknown(now), near: BTreeMap::new(), bytes: 0, pushed: 0 };
         self.delays.movers.insert(service, mover);
         if held.is_empty() {
             self.look_through(service, now);
@@ -241,6 +259,9 @@ impl<K: Clone> ServerMachine<K> {
         if !self.delays.movers.is_empty() {
             self.delays.look_at(now);
         }
+        if !self.delays.waiting.is_empty() {
+            self.delays.try_again(now);
+        }
     }
 
     pub(super) fn look_through(&mut self, service: u16, now: Time) {
@@ -253,16 +274,18 @@ impl<K: Clone> ServerMachine<K> {
         let moment = self.clock.earliest(now);
         // As long as that is not so, what is ripe stays where it is.
         let knows = self.knows_cancels(service, now);
-        while let Some(mover) = self.delays.mover(service).filter(|_| knows) {
-            if mover.near.len() >= MOST_NEAR {
-                break;
-            }
+        while knows && !self.delays.is_full() {
+            let mover = self.delays.mover(service);
+            let Some(mover) = mover.filter(|it| it.has_room()) else { break };
             let Some(calls) = mover.classes.poll_ripe(moment) else { break };
             calls.into_iter().for_each(|call| self.look_at_held(call, now));
         }
         self.send_due(service, moment, now);
         if !knows {
             return self.delays.look_at(now + RETRY);
+        }
+        if self.delays.is_full() {
+            return self.delays.look_at(now + FULL);
         }
         let Some(mover) = self.delays.mover(service) else { return };
         if self.topics.has(service, Topic::Delayed, 0) {
@@ -307,8 +330,7 @@ impl<K: Clone> ServerMachine<K> {
         let mut sent = 0;
         loop {
             let Some(mover) = self.delays.mover(service) else { return };
-            let due = mover.near.first_entry().filter(|first| first.key().0 <= moment);
-            let Some(call) = due.map(|first| first.remove()) else { break };
+            let Some(call) = mover.poll_due(moment) else { break };
             if self.is_over(&call, now) {
                 self.end_held(*call, now);
                 continue;

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+mod trouble;
+
 const PARTITIONS: u32 = 2;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ struct World {
     sequence: u64,
     /// Handlers do not end.
     busy: bool,
+    /// What the broker does not say anything of.
+    silent: HashSet<Topic>,
 }
 
 impl World {
@@ -62,6 +66,7 @@ impl World {
             answers: Vec::new(),
             sequence: 0,
             busy: false,
+            silent: HashSet::new(),
         };
         world.begin();
         world
@@ -138,7 +143,11 @@ impl World {
 
     fn drive(&mut self) {
         let now = self.now;
+        let silent = self.silent.contains(&Topic::Delayed);
         self.reports.retain(|(at, token, appended, offset)| {
+            if silent {
+                return true;
+            }
             if *at <= now {
                 let (appended, offset) = (Some(*appended), Some(*offset));
                 self.server.handle_delivered(*token, &Delivery::Stored { appended, offset }, now);
@@ -150,6 +159,9 @@ impl World {
         }
         while let Some((service, topic)) = self.server.poll_open() {
             self.opened.insert(topic);
+            if self.silent.contains(&topic) {
+                continue;
+            }
             let partitions = if topic == Topic::Delayed { CLASSES } else { 1 };
             self.server.handle_opened(service, topic, &Ok(partitions), now);
             if topic == Topic::Cancels {
