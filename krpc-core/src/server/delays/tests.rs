@@ -48,6 +48,8 @@ struct World {
     busy: bool,
     /// What the broker does not say anything of.
     silent: HashSet<Topic>,
+    /// Each so many packets of calls one is refused.
+    refuses: Option<u64>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             sequence: 0,
             busy: false,
             silent: HashSet::new(),
+            refuses: None,
         };
         world.begin();
         world
@@ -86,6 +89,10 @@ impl World {
         let services = vec![(topology, &[][..])];
         self.server = Machine::new(InstanceId::from_bytes(me), services, 1_000, MAX_PACKET_BYTES);
         self.read.clear();
+        self.assign();
+    }
+
+    fn assign(&mut self) {
         let assigned: Vec<_> =
             self.owned.iter().map(|id| (*id, self.committed.get(id).cloned())).collect();
         for (id, committed) in &assigned {
@@ -199,6 +206,14 @@ impl World {
             let Target { topic, partition, .. } = transmit.target;
             if matches!(topic, Topic::Replies | Topic::Results) {
                 self.note_answers(&transmit.payload);
+            }
+            self.sequence += 1;
+            let refused = self.refuses.is_some_and(|each| self.sequence % each == 0);
+            if refused && matches!(topic, Topic::Calls | Topic::Delayed) {
+                let status = Status::new(Code::Unavailable, "refused").with_retryable(false);
+                let delivery = Delivery::Failed { status, payload: &[] };
+                self.server.handle_delivered(transmit.token, &delivery, now);
+                continue;
             }
             let offset = self.append(topic, partition, transmit.payload.into());
             self.reports.push((now + Duration::from_millis(3), transmit.token, now, offset));

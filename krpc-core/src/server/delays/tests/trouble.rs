@@ -83,3 +83,69 @@ fn what_waits_is_found_by_the_successor_of_one_that_had_not_found_out() {
         assert_eq!(world.ids(), [1]);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Servers are killed, give their partitions back, lose them and get them again, while records
+    /// are refused.
+    #[test]
+    fn nothing_is_lost_whatever_happens(
+        dues in prop::collection::vec((0_u64..40_000, 0_u32..PARTITIONS), 1..60),
+        together in 1_usize..6,
+        refuses in prop::option::of(2_u64..9),
+        faults in prop::collection::vec((1_u64..6_000, 0_u8..4, any::<bool>()), 0..8),
+    ) {
+        let mut world = World::new(&[0, 1]);
+        world.refuses = refuses;
+        let hour = Duration::from_secs(3_600);
+        let calls: Vec<_> = (0..).zip(&dues).collect();
+        for calls in calls.chunks(together) {
+            let frames = calls.iter().map(|(call, (due, _))| {
+                due_at(*call, NOW + Duration::from_millis(*due), hour, Terms::default())
+            });
+            let frames: Vec<_> = frames.collect();
+            world.send(Topic::Calls, calls[0].1.1, InstanceId::ANY, &frames);
+        }
+        for (after, fault, commits) in &faults {
+            world.wait(Duration::from_millis(*after));
+            if *commits {
+                world.commit();
+            }
+            let owned = world.owned.clone();
+            match fault {
+                0 => world.kill(),
+                1 => {
+                    world.server.handle_lost(&owned, world.now);
+                    world.assign();
+                }
+                2 => {
+                    world.server.handle_lost(&owned[..1], world.now);
+                    world.wait(SECOND / 5);
+                    world.assign();
+                }
+                _ => {
+                    world.server.release(&owned, world.now);
+                    world.wait(SECOND / 5);
+                    for point in world.server.take_released(&owned, world.now) {
+                        world.committed.insert(point.partition, (point.offset, point.metadata));
+                    }
+                    world.assign();
+                }
+            }
+        }
+        world.wait((NOW + Duration::from_secs(60)).saturating_since(world.now));
+        let mut first: HashSet<u64> = HashSet::new();
+        for (call, at) in &world.executed {
+            first.insert(*call);
+            prop_assert!(*at >= NOW + Duration::from_millis(dues[usize::try_from(*call).unwrap()].0));
+        }
+        prop_assert_eq!(first.len(), dues.len(), "each is executed");
+        prop_assert!(world.server.next_timeout().is_none_or(|at| at > world.now));
+        world.commit();
+        prop_assert_eq!(world.server.unfinished(), 0);
+        prop_assert!(world.server.delays.under_way.is_empty());
+        prop_assert!(world.server.delays.waiting.is_empty());
+        prop_assert_eq!(world.server.delays.bytes_under_way, 0);
+    }
+}
