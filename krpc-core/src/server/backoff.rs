@@ -1,9 +1,10 @@
 //! Calls that nobody waits for: executed again when they fail, until they succeed or are given up.
 //! And calls that are due in a moment.
 //!
-//! Pure. Such a call waits here between two executions, or before the first, in memory, and holds neither a place nor
-//! the others up; only the calls of its own key wait for it. It is unfinished all the while, so a
-//! crash loses nothing: the partition's next owner begins with its executions anew.
+//! Pure. Such a call waits here between two executions, or before the first, in memory, and holds
+//! neither a place nor the others up; only after a failure the calls of its own key wait for it. It
+//! is unfinished all the while, so a crash loses nothing: the partition's next owner begins with its
+//! executions anew.
 //!
 //! from: [`super::machine`], when an execution has ended · to: [`super::intake`], `burial`
 
