@@ -3,8 +3,8 @@
 //!
 //! Pure. Such a call waits here between two executions, or before the first, in memory, and holds
 //! neither a place nor the others up; only after a failure the calls of its own key wait for it. It
-//! is unfinished all the while, so a crash loses nothing: the partition's next owner begins with its
-//! executions anew.
+//! is unfinished all the while, so a crash loses nothing: the partition's next owner begins with
+//! its executions anew.
 //!
 //! from: [`super::machine`], when an execution has ended · to: [`super::intake`], `burial`
 

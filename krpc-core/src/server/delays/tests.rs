@@ -208,7 +208,7 @@ impl World {
                 self.note_answers(&transmit.payload);
             }
             self.sequence += 1;
-            let refused = self.refuses.is_some_and(|each| self.sequence % each == 0);
+            let refused = self.refuses.is_some_and(|each| self.sequence.is_multiple_of(each));
             if refused && matches!(topic, Topic::Calls | Topic::Delayed) {
                 let status = Status::new(Code::Unavailable, "refused").with_retryable(false);
                 let delivery = Delivery::Failed { status, payload: &[] };
@@ -490,7 +490,8 @@ proptest! {
         let mut first: HashMap<u64, Time> = HashMap::new();
         for (call, at) in &world.executed {
             first.entry(*call).or_insert(*at);
-            prop_assert!(*at >= NOW + Duration::from_millis(dues[usize::try_from(*call).unwrap()].0));
+            let due = dues[usize::try_from(*call).unwrap()].0;
+            prop_assert!(*at >= NOW + Duration::from_millis(due));
         }
         prop_assert_eq!(first.len(), dues.len(), "each is executed");
         if kills.is_empty() {

@@ -138,7 +138,8 @@ proptest! {
         let mut first: HashSet<u64> = HashSet::new();
         for (call, at) in &world.executed {
             first.insert(*call);
-            prop_assert!(*at >= NOW + Duration::from_millis(dues[usize::try_from(*call).unwrap()].0));
+            let due = dues[usize::try_from(*call).unwrap()].0;
+            prop_assert!(*at >= NOW + Duration::from_millis(due));
         }
         prop_assert_eq!(first.len(), dues.len(), "each is executed");
         prop_assert!(world.server.next_timeout().is_none_or(|at| at > world.now));
