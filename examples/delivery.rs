@@ -1,6 +1,6 @@
-//! Keys, one-way calls, calls at most once, tickets, delays, idempotency keys and dead letters in one
-//! program: `cargo run --example delivery`. It needs no broker; with `KRPC_ENDPOINT=localhost:9092`
-//! the same program speaks through Apache Kafka.
+//! Keys, one-way calls, calls at most once, tickets, delays, idempotency keys and dead letters in
+//! one program: `cargo run --example delivery`. It needs no broker; with
+//! `KRPC_ENDPOINT=localhost:9092` the same program speaks through Apache Kafka.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::try_join_all;

@@ -1,5 +1,6 @@
 //! Driver: waits for the broker to have something that was put on its way, and forgets it if nobody
-//! waits. Such are cancels where no server need be there, or the call may have been moved.
+//! waits. Cancels are such things where a server need not be there, or the call may have been
+//! moved.
 //!
 //! from: [`super::dead`], [`super::tickets`], futures of calls that are dropped
 //! to: [`super::machine`]
