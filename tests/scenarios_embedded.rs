@@ -10,6 +10,8 @@ mod calls;
 mod context;
 #[path = "scenarios/dead_letters.rs"]
 mod dead_letters;
+#[path = "scenarios/delay.rs"]
+mod delay;
 #[path = "scenarios/idempotency.rs"]
 mod idempotency;
 #[path = "scenarios/keys.rs"]
