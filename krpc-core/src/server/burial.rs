@@ -245,7 +245,7 @@ impl<K: Clone> ServerMachine<K> {
         now: Time,
     ) {
         cookies.retain(|position| {
-            if self.was_not_moved(position, now) {
+            if self.was_not_moved(position, status, now) {
                 return false;
             }
             let Some(mut letter) = self.burials.take(position) else { return true };

@@ -15,15 +15,17 @@
 //! to: [`crate::outbox`], or [`super::intake`] when it is due here
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 pub use self::classes::Read;
 use self::mover::{MOST_NEAR, Mover, Work};
 use super::{
+    cancels::has_ticket,
     incoming::Call,
     intake::{QUEUED_BYTES, Stage},
     machine::ServerMachine,
@@ -58,7 +60,8 @@ pub(super) struct Delays {
     bytes: usize,
     /// When that is tried again.
     again: Option<Time>,
-    under_way: HashMap<Position, Box<Call>>,
+    /// Since when that is tried, too.
+    under_way: HashMap<Position, (Time, Box<Call>)>,
     /// What those hold in memory, here and once more in the outbox.
     bytes_under_way: usize,
     reads: VecDeque<Read>,
@@ -126,16 +129,21 @@ impl Delays {
         calls >= MOST_NEAR.0 || bytes.max(self.bytes_under_way) >= QUEUED_BYTES
     }
 
-    fn begin(&mut self, position: Position, call: Box<Call>) {
+    fn begin(&mut self, since: Time, call: Box<Call>) {
+        let position = call.origin.position;
         self.end(&position);
         self.bytes_under_way += call.bytes();
-        self.under_way.insert(position, call);
+        self.under_way.insert(position, (since, call));
     }
 
-    fn end(&mut self, position: &Position) -> Option<Box<Call>> {
-        let call = self.under_way.remove(position)?;
+    fn end(&mut self, position: &Position) -> Option<(Time, Box<Call>)> {
+        let (since, call) = self.under_way.remove(position)?;
         self.bytes_under_way -= call.bytes();
-        Some(call)
+        Some((since, call))
+    }
+
+    fn waits(&self, position: &Position) -> bool {
+        self.waiting.iter().any(|(_, call)| call.origin.position == *position)
     }
 
     fn wait(&mut self, since: Time, call: Box<Call>, now: Time) {
@@ -201,33 +209,40 @@ impl<K: Clone> ServerMachine<K> {
         let origin = call.origin;
         let service = origin.position.partition.service;
         if origin.deadline <= now {
-            return self.expire(&origin, now);
+            return self.end_aside(&call, None, now);
         }
         let left = self.until_due(&call, now).unwrap_or_default();
         let Some(class) = class(left) else { return self.set_aside(*call, left, now) };
         if self.delays.mover(service).is_none() {
-            return self.move_on(call, Way::Mover, now);
+            return self.move_on(since, call, Way::Mover, now);
         }
         match self.topics.open(service, Topic::Delayed, now) {
             Ok(_) => {
                 self.use_delays(service, now);
-                self.move_on(call, Way::Held(class), now);
+                self.move_on(since, call, Way::Held(class), now);
             }
-            Err(true) if now >= since + REFUSED => {
-                let message = "the topic of delayed calls cannot be used by this server; the call \
-                               was not executed";
-                let status = Status::new(Code::FailedPrecondition, message);
-                if call.is_queued() {
-                    return self.condemn(&call, call.attempt(), status, now);
-                }
-                self.reply(&origin, Outcome::Status(status), &Metadata::new(), now);
-            }
+            Err(true) if now >= since + REFUSED => self.end_aside(&call, Some(refused()), now),
             Err(_) => self.delays.wait(since, call, now),
         }
     }
 
-    /// Writes a call anew.
-    fn move_on(&mut self, call: Box<Call>, way: Way, now: Time) {
+    /// A call of a partition of ours is not executed: for this cause, or because it is too late.
+    /// Who holds a ticket is told when the topic for that is open.
+    fn end_aside(&mut self, call: &Call, cause: Option<Status>, now: Time) {
+        let origin = call.origin;
+        let service = origin.position.partition.service;
+        if has_ticket(&origin) && self.topics.open(service, Topic::Results, now) == Err(false) {
+            return self.delays.wait(now, Box::new(call.clone()), now);
+        }
+        match cause {
+            None => self.expire(&origin, now),
+            Some(status) if call.is_queued() => self.condemn(call, call.attempt(), status, now),
+            Some(status) => self.reply(&origin, Outcome::Status(status), &Metadata::new(), now),
+        }
+    }
+
+    /// Writes a call anew, which was tried since then.
+    fn move_on(&mut self, since: Time, call: Box<Call>, way: Way, now: Time) {
         let (origin, service) = (call.origin, call.origin.position.partition.service);
         let (topic, partition) = match way {
             Way::Held(class) => (Topic::Delayed, class),
@@ -260,11 +275,11 @@ impl<K: Clone> ServerMachine<K> {
         let position = Some(origin.position);
         let pushed = self.outbox.push(lane, position, origin.deadline, |out| request.encode(out));
         match pushed {
-            Ok(_) => self.delays.begin(origin.position, call),
+            Ok(_) => self.delays.begin(since, call),
             Err(error) => {
                 let message = format!("the delayed call cannot be written: {error}");
                 let status = Status::new(Code::ResourceExhausted, message).with_retryable(false);
-                self.reply(&origin, Outcome::Status(status), &Metadata::new(), now);
+                self.end_aside(&call, Some(status), now);
             }
         }
     }
@@ -277,15 +292,27 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     /// A record is not stored: true if it was a delayed call's, which is tried again.
-    pub(super) fn was_not_moved(&mut self, position: &Position, now: Time) -> bool {
-        let Some(call) = self.delays.end(position) else { return false };
-        let service = position.partition.service;
-        let owned = match position.partition.class() {
-            Some(_) => self.delays.mover(service).is_some(),
-            None => self.ledger.is_assigned(position.partition),
+    pub(super) fn was_not_moved(
+        &mut self,
+        position: &Position,
+        status: &Status,
+        now: Time,
+    ) -> bool {
+        let Some((since, call)) = self.delays.end(position) else {
+            // Of two tries, before and after its partition was away, the second one that failed.
+            return self.delays.waits(position);
         };
-        if owned {
-            self.delays.wait(now, call, now);
+        let service = position.partition.service;
+        let refused_for_long = !status.is_retryable() && now >= since + REFUSED;
+        match position.partition.class() {
+            Some(_) if self.delays.mover(service).is_some() => {
+                self.delays.wait(since, call, now);
+            }
+            None if self.ledger.is_assigned(position.partition) => match refused_for_long {
+                true => self.end_aside(&call, Some(refused()), now),
+                false => self.delays.wait(since, call, now),
+            },
+            _ => {}
         }
         true
     }
@@ -309,6 +336,12 @@ impl<K: Clone> ServerMachine<K> {
             self.look_through(service, now);
         }
     }
+}
+
+/// The topic of delayed calls was refused for long.
+fn refused() -> Status {
+    let message = "the topic of delayed calls cannot be used by this server; not executed";
+    Status::new(Code::FailedPrecondition, message)
 }
 
 #[cfg(test)]

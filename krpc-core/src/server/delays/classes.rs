@@ -48,6 +48,8 @@ struct Class {
     reading: Reading,
     /// A record that came although another was to come next, and none between since.
     beyond: Option<i64>,
+    /// The last record that came before it was said that the reading has begun, and was not taken.
+    missed: Option<i64>,
     /// Records that are not ripe, with the moment when they are.
     held: VecDeque<(Time, Vec<Call>)>,
     calls: usize,
@@ -63,6 +65,14 @@ enum Reading {
     /// It was asked for, from this offset on, and has not begun.
     Asked(i64),
     Begun,
+}
+
+impl Class {
+    fn miss(&mut self, offset: i64) {
+        if matches!(self.reading, Reading::Asked(_)) {
+            self.missed = Some(offset);
+        }
+    }
 }
 
 impl Classes {
@@ -125,19 +135,39 @@ impl Classes {
                 if elsewhere {
                     (class.next, class.beyond) = (low, None);
                 }
+                // It would not come again by itself.
+                match class.missed.take() {
+                    Some(_) if elsewhere => {
+                        class.reading = Reading::Asked(class.next);
+                        self.reads.push_back(Read::From(self.service, number, class.next));
+                    }
+                    // Unless it was asked for because of such records.
+                    Some(missed) if missed >= class.next && class.beyond.is_none() => {
+                        class.reading = Reading::Ended;
+                    }
+                    _ => {}
+                }
                 return elsewhere;
             }
-            (Reading::Asked(_), None) => class.reading = Reading::Ended,
+            (Reading::Asked(_), None) => (class.reading, class.missed) = (Reading::Ended, None),
             (Reading::Ended, Some(_)) => self.reads.push_back(Read::End(self.service, number)),
             (Reading::Ended, None) | (Reading::Begun, _) => {}
         }
         false
     }
 
+    /// Whether a class is to be asked for again, by [`read_on`](Self::read_on).
+    pub(super) fn is_ended(&self, number: u32) -> bool {
+        let class = self.classes.get(number as usize);
+        class.is_some_and(|class| class.reading == Reading::Ended)
+    }
+
     /// Whether a record is the next one, and wanted: then [`take`](Self::take) it.
     pub(super) fn accepts(&mut self, number: u32, offset: i64) -> bool {
         let Some(class) = self.classes.get_mut(number as usize) else { return false };
         if offset < class.next {
+            // Perhaps of a log that was made anew.
+            class.miss(offset);
             return false;
         }
         if class.beyond.is_some_and(|beyond| offset < beyond) {
@@ -160,6 +190,8 @@ impl Classes {
             class.beyond.get_or_insert(offset);
             class.reading = Reading::Asked(class.next);
             self.reads.push_back(Read::From(self.service, number, class.next));
+        } else {
+            class.miss(offset);
         }
         false
     }

@@ -172,11 +172,12 @@ impl<K: Clone> ServerMachine<K> {
             }
             return;
         };
-        if mover.classes.begun(class, bounds) {
-            self.note_held(service);
-        }
-        if bounds.is_none() {
+        let changed = mover.classes.begun(class, bounds);
+        if mover.classes.is_ended(class) {
             self.delays.look_at(now + RETRY);
+        }
+        if changed {
+            self.note_held(service);
         }
     }
 
@@ -313,7 +314,7 @@ impl<K: Clone> ServerMachine<K> {
         let left = self.until_due(&call, now).unwrap_or_default();
         match class(left) {
             _ if self.is_over(&call, now) => self.end_held(call, now),
-            Some(class) => self.move_on(Box::new(call), Way::Held(class), now),
+            Some(class) => self.move_on(now, Box::new(call), Way::Held(class), now),
             None => {
                 if let (Some(mover), Some(due)) = (self.delays.mover(service), call.due()) {
                     mover.near(due, call);
@@ -343,7 +344,7 @@ impl<K: Clone> ServerMachine<K> {
                 Some(key) => murmur2::partition(key, partitions),
                 None => self.delays.turn % partitions,
             };
-            self.move_on(call, Way::Due(partition), now);
+            self.move_on(now, call, Way::Due(partition), now);
         }
     }
 

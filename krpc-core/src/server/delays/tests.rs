@@ -50,6 +50,8 @@ struct World {
     silent: HashSet<Topic>,
     /// Each so many packets of calls one is refused.
     refuses: Option<u64>,
+    /// What it lets nobody write to.
+    refused: HashSet<Topic>,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             sequence: 0,
             busy: false,
             silent: HashSet::new(),
+            refused: HashSet::new(),
             refuses: None,
         };
         world.begin();
@@ -209,7 +212,8 @@ impl World {
             }
             self.sequence += 1;
             let refused = self.refuses.is_some_and(|each| self.sequence.is_multiple_of(each));
-            if refused && matches!(topic, Topic::Calls | Topic::Delayed) {
+            let refused = refused && matches!(topic, Topic::Calls | Topic::Delayed);
+            if refused || self.refused.contains(&topic) {
                 let status = Status::new(Code::Unavailable, "refused").with_retryable(false);
                 let delivery = Delivery::Failed { status, payload: &[] };
                 self.server.handle_delivered(transmit.token, &delivery, now);
@@ -433,35 +437,6 @@ fn a_partition_that_is_given_back_takes_nothing_with_it() {
     let mut ids = world.ids();
     ids.sort_unstable();
     assert_eq!(ids, (0..50).collect::<Vec<_>>(), "each once: it ended in good order");
-}
-
-#[test]
-fn a_topic_that_is_refused_is_waited_for_and_then_told() {
-    let mut machine = server(1, 8);
-    let id = PartitionId { service: 0, partition: 0 };
-    machine.handle_assigned(&[(id, None)], NOW);
-    let mut world = World::new(&[0]);
-    world.call(0, &due_in(1, 300 * SECOND, Terms::default()));
-    let payload = world.logs[&(Topic::Calls, 0)][0].1.clone();
-    let record = Record { topic: Topic::Calls, partition: id, offset: 0, appended: None, payload };
-    machine.handle_record(&record, NOW);
-    let (mut now, mut asked) = (NOW, 0);
-    while machine.unfinished() > 0 && now < NOW + 200 * SECOND {
-        now = now + SECOND;
-        machine.handle_timeout(now);
-        while let Some((service, topic)) = machine.poll_open() {
-            asked += u32::from(topic == Topic::Delayed);
-            let refused = SetupError::Transport("refused".to_owned());
-            machine.handle_opened(service, topic, &Err(refused), now);
-        }
-        while let Some(transmit) = machine.poll_transmit(now) {
-            world.note_answers(&transmit.payload);
-            let delivery = Delivery::Stored { appended: None, offset: None };
-            machine.handle_delivered(transmit.token, &delivery, now);
-        }
-    }
-    assert_eq!(world.answers, [(1, Some(Code::FailedPrecondition))]);
-    assert!(asked > 20, "asked {asked} times");
 }
 
 proptest! {

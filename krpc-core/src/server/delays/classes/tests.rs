@@ -8,7 +8,7 @@ fn begun() -> Classes {
     let asked: Vec<_> = std::iter::from_fn(|| classes.poll_read()).collect();
     assert_eq!(asked.len(), CLASSES as usize);
     assert_eq!(asked[..2], [Read::From(0, 0, 7), Read::From(0, 1, 0)]);
-    assert!(!classes.accepts(0, 8), "the reading has not begun");
+    assert!(!classes.accepts(0, 6), "the reading has not begun");
     assert!(!classes.begun(0, Some((0, 10))));
     classes
 }
@@ -78,4 +78,38 @@ fn what_cannot_be_read_is_asked_for_again() {
     while classes.poll_read().is_some() {}
     assert!(!classes.begun(3, Some((0, 0))));
     assert_eq!(classes.poll_read(), Some(Read::End(0, 3)), "it began too late");
+}
+
+/// What comes before it is said that the reading has begun is not read again by itself.
+#[test]
+fn what_comes_before_the_reading_is_known_to_have_begun_is_not_lost() {
+    let mut classes = Classes::new(0, &[]);
+    classes.read_on();
+    while classes.poll_read().is_some() {}
+    // The first record of a class that was empty when its bounds were asked for.
+    assert!(classes.accepts(0, 0));
+    classes.take(0, 0, 0, Vec::new());
+    assert!(!classes.begun(0, Some((0, 0))), "it was not made anew");
+    assert_eq!(classes.held().next(), Some(1));
+    assert!(classes.accepts(0, 1));
+    // The first one that is left of another.
+    assert!(!classes.accepts(1, 57));
+    assert!(classes.begun(1, Some((57, 58))));
+    assert_eq!(classes.poll_read(), Some(Read::From(0, 1, 57)));
+    assert!(classes.accepts(1, 57));
+    // The first one behind offsets without records.
+    assert!(!classes.accepts(2, 3));
+    assert!(!classes.begun(2, Some((0, 4))));
+    assert!(classes.is_ended(2));
+    classes.read_on();
+    assert_eq!(classes.poll_read(), Some(Read::From(0, 2, 0)));
+    // The first one of a log that was made anew.
+    let mut classes = Classes::new(0, &[7]);
+    classes.read_on();
+    while classes.poll_read().is_some() {}
+    assert!(!classes.accepts(0, 0));
+    assert!(classes.begun(0, Some((0, 1))));
+    assert_eq!(classes.poll_read(), Some(Read::From(0, 0, 0)));
+    assert!(!classes.begun(0, Some((0, 1))));
+    assert!(classes.accepts(0, 0));
 }

@@ -150,3 +150,49 @@ proptest! {
         prop_assert_eq!(world.server.delays.bytes_under_way, 0);
     }
 }
+
+#[test]
+fn a_topic_that_is_refused_is_waited_for_and_then_told() {
+    let mut machine = server(1, 8);
+    let id = PartitionId { service: 0, partition: 0 };
+    machine.handle_assigned(&[(id, None)], NOW);
+    let mut world = World::new(&[0]);
+    world.call(0, &due_in(1, 300 * SECOND, Terms::default()));
+    let payload = world.logs[&(Topic::Calls, 0)][0].1.clone();
+    let record = Record { topic: Topic::Calls, partition: id, offset: 0, appended: None, payload };
+    machine.handle_record(&record, NOW);
+    let (mut now, mut asked) = (NOW, 0);
+    while machine.unfinished() > 0 && now < NOW + 200 * SECOND {
+        now = now + SECOND;
+        machine.handle_timeout(now);
+        while let Some((service, topic)) = machine.poll_open() {
+            asked += u32::from(topic == Topic::Delayed);
+            let refused = SetupError::Transport("refused".to_owned());
+            machine.handle_opened(service, topic, &Err(refused), now);
+        }
+        while let Some(transmit) = machine.poll_transmit(now) {
+            world.note_answers(&transmit.payload);
+            let delivery = Delivery::Stored { appended: None, offset: None };
+            machine.handle_delivered(transmit.token, &delivery, now);
+        }
+    }
+    assert_eq!(world.answers, [(1, Some(Code::FailedPrecondition))]);
+    assert!(asked > 20, "asked {asked} times");
+}
+
+/// As where the rights to the topic were taken away after it was opened.
+#[test]
+fn a_topic_that_may_not_be_written_to_is_tried_for_a_while_and_then_told() {
+    let mut world = World::new(&[0]);
+    world.call(0, &due_in(1, 300 * SECOND, Terms::default()));
+    let no_answer = Terms { answer: Some(Routes::new()), ..Terms::default() };
+    world.call(0, &due_in(2, 40 * SECOND, no_answer));
+    world.refused.insert(Topic::Delayed);
+    world.wait(30 * SECOND);
+    assert_eq!((&world.answers[..], world.server.unfinished()), (&[][..], 2));
+    world.wait(40 * SECOND);
+    assert_eq!(world.answers, [(1, Some(Code::FailedPrecondition))]);
+    assert_eq!(world.ids(), [2], "in memory, when it was due");
+    world.wait(SECOND);
+    assert_eq!(world.server.unfinished(), 0);
+}
