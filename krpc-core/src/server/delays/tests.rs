@@ -205,6 +205,12 @@ impl World {
                 self.server.finish(dispatch.place, OUTCOME, &Metadata::new(), now);
             }
         }
+        self.transmit();
+    }
+
+    /// What the server sends is stored, or refused.
+    fn transmit(&mut self) {
+        let now = self.now;
         while let Some(transmit) = self.server.poll_transmit(now) {
             let Target { topic, partition, .. } = transmit.target;
             if matches!(topic, Topic::Replies | Topic::Results) {
