@@ -93,29 +93,30 @@ impl Installed {
             java,
         };
         if !installed.checkpoint.exists() {
-            installed.format(cache)?;
+            let work = work_folder(cache)?;
+            fs::rename(installed.format(work.path(), &[])?, &installed.checkpoint)
+                .during(|| "formatting left no checkpoint".into())?;
         }
         installed.archive = installed.archive_in(cache);
         Ok(installed)
     }
 
-    /// Formats one folder and keeps the checkpoint: it holds feature levels and nothing of the
-    /// node or the cluster.
-    fn format(&self, cache: &Path) -> Result<(), Error> {
-        let work = work_folder(cache)?;
-        let data = work.path().join("data");
+    /// Formats a folder within this one; where its checkpoint is. That holds feature levels, the
+    /// users that are asked for, and nothing of the node or the cluster.
+    pub(crate) fn format(&self, folder: &Path, users: &[String]) -> Result<PathBuf, Error> {
+        let data = folder.join("formatted");
         let layout = single(10_000, 10_001);
-        let properties = work.path().join("server.properties");
+        let properties = folder.join("format.properties");
         fs::write(&properties, layout.properties(0, &data))
             .during(|| "could not write settings".into())?;
         let mut format = Command::new(&self.java);
         format
             .args(["-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path])
             .args(["kafka.tools.StorageTool", "format", "-t", &layout.cluster, "-c"])
-            .arg(&properties);
-        run("formatting", &mut format, work.path(), STEP_LIMIT)?;
-        fs::rename(checkpoint_in(&data), &self.checkpoint)
-            .during(|| "formatting left no checkpoint".into())
+            .arg(&properties)
+            .args(users);
+        run("formatting", &mut format, folder, STEP_LIMIT)?;
+        Ok(checkpoint_in(&data))
     }
 
     /// The archive of classes for this JVM. Where it cannot be made, an empty file says so, and
@@ -171,6 +172,7 @@ fn single(port: u16, controller_port: u16) -> Layout {
         cluster: kafka::cluster_id(),
         ports: vec![port],
         controller_ports: vec![controller_port],
+        doors: Vec::new(),
         chosen: BTreeMap::new(),
     }
 }

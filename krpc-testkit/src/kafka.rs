@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
+#[cfg(feature = "secure")]
+use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::error::During;
 use crate::guard::Guard;
 use crate::install::{self, Installed};
 use crate::node::Node;
+#[cfg(feature = "secure")]
+use crate::secure::Secure;
 use crate::settings::{self, Jvm, Layout};
 use crate::{BROKERS_VARIABLE, Error, ports, probe};
 
@@ -47,7 +51,13 @@ pub struct Kafka {
 #[derive(Debug)]
 enum Kind {
     /// Started here. The brokers are dropped, and so ended, before their folder is removed.
-    Own { nodes: Vec<Node>, bootstrap: String, _folder: TempDir },
+    Own {
+        nodes: Vec<Node>,
+        bootstrap: String,
+        #[cfg(feature = "secure")]
+        secure: Option<Box<Secure>>,
+        _folder: TempDir,
+    },
     /// Started by somebody else.
     External { bootstrap: String, brokers: usize },
 }
@@ -185,6 +195,15 @@ impl Kafka {
         self.node(broker).map(Node::log_tail).unwrap_or_default()
     }
 
+    /// The locks of a cluster that is closed to strangers.
+    #[cfg(feature = "secure")]
+    pub(crate) fn secure(&self) -> Result<&Secure, Error> {
+        match &self.kind {
+            Kind::Own { secure: Some(secure), .. } => Ok(secure),
+            _ => Err(Error::Invalid("it was not started with `secure`".to_owned())),
+        }
+    }
+
     fn node(&self, broker: usize) -> Result<&Node, Error> {
         match &self.kind {
             Kind::External { .. } => Err(Error::External),
@@ -227,11 +246,20 @@ pub struct Builder {
     chosen: BTreeMap<String, String>,
     heap: Option<String>,
     bench: bool,
+    #[cfg(feature = "secure")]
+    users: Option<Vec<(String, String)>>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { brokers: 1, chosen: BTreeMap::new(), heap: None, bench: false }
+        Self {
+            brokers: 1,
+            chosen: BTreeMap::new(),
+            heap: None,
+            bench: false,
+            #[cfg(feature = "secure")]
+            users: None,
+        }
     }
 }
 
@@ -264,6 +292,16 @@ impl Builder {
         self
     }
 
+    /// Closes the brokers to strangers: each gets every [`Door`](crate::Door), and nobody may
+    /// anything that no rule allows. The users are there with their passwords, of letters, digits
+    /// and `-`.
+    #[cfg(feature = "secure")]
+    pub fn secure(mut self, users: &[(&str, &str)]) -> Self {
+        let users = users.iter().map(|(name, password)| ((*name).into(), (*password).into()));
+        self.users = Some(users.collect());
+        self
+    }
+
     /// Starts the brokers and waits until each of them sees all of them. The first start on a
     /// machine fetches Kafka, which takes about half a minute.
     ///
@@ -290,12 +328,18 @@ impl Builder {
     fn try_start(&self, installed: &Installed) -> Result<Kafka, Error> {
         let folder = TempDir::new_in(Guard::get()?.folder())
             .during(|| "could not make a temporary folder".into())?;
-        let layout = Layout {
+        #[cfg_attr(not(feature = "secure"), expect(unused_mut, reason = "only locks change it"))]
+        let mut layout = Layout {
             cluster: cluster_id(),
             ports: free_ports(self.brokers)?,
             controller_ports: free_ports(settings::controllers(self.brokers))?,
+            doors: Vec::new(),
             chosen: self.chosen.clone(),
         };
+        #[cfg(feature = "secure")]
+        let (secure, installed) = self.lock(&mut layout, installed, folder.path())?;
+        #[cfg(feature = "secure")]
+        let installed = &installed;
         let default_heap = if self.bench { BENCH_HEAP } else { DEFAULT_HEAP };
         let jvm = Jvm {
             heap: self.heap.clone().unwrap_or_else(|| default_heap.to_owned()),
@@ -312,7 +356,32 @@ impl Builder {
         }
         let addresses: Vec<&str> = nodes.iter().map(Node::address).collect();
         let bootstrap = addresses.join(",");
-        Ok(Kafka { kind: Kind::Own { nodes, bootstrap, _folder: folder } })
+        let kind = Kind::Own {
+            nodes,
+            bootstrap,
+            #[cfg(feature = "secure")]
+            secure,
+            _folder: folder,
+        };
+        Ok(Kafka { kind })
+    }
+}
+
+#[cfg(feature = "secure")]
+impl Builder {
+    /// Locks the brokers, if that is asked for; the users are in the checkpoint then.
+    fn lock(
+        &self,
+        layout: &mut Layout,
+        installed: &Installed,
+        folder: &Path,
+    ) -> Result<(Option<Box<Secure>>, Installed), Error> {
+        let mut installed = installed.clone();
+        let Some(users) = &self.users else { return Ok((None, installed)) };
+        let secure = Secure::prepare(users, folder, self.brokers)?;
+        secure.lock(layout);
+        installed.checkpoint = installed.format(folder, &secure.scram())?;
+        Ok((Some(Box::new(secure)), installed))
     }
 }
 

@@ -18,6 +18,9 @@
 //! Nothing outlives the process that started it, however it ends: a small shell process holds the
 //! other end of a pipe and kills the brokers when the pipe closes.
 //!
+//! With the feature `secure`, [`Builder::secure`] closes the brokers to strangers: TLS with
+//! certificates made on the spot, SASL, and rules of who may do what.
+//!
 //! [`Redis`] is a `redis-server` under the same rule.
 //!
 //! [`Program`] runs another program under the same rule, captures its lines and signals it.
@@ -31,6 +34,8 @@ mod ports;
 mod probe;
 mod program;
 mod redis;
+#[cfg(feature = "secure")]
+mod secure;
 mod settings;
 
 pub use error::Error;
@@ -39,6 +44,8 @@ pub use kafka::{Builder, Kafka};
 pub use ports::free_port;
 pub use program::Program;
 pub use redis::Redis;
+#[cfg(feature = "secure")]
+pub use secure::{Authority, Door, Identity, Validity};
 
 /// Names a running broker to be used instead of starting one, for [`Kafka::shared`].
 pub const BROKERS_VARIABLE: &str = "KRPC_TEST_BROKERS";

@@ -63,6 +63,8 @@ pub(crate) struct Layout {
     pub(crate) ports: Vec<u16>,
     /// Where controllers connect, one port per controller: the first brokers are also controllers.
     pub(crate) controller_ports: Vec<u16>,
+    /// Further listeners of each broker, as `listeners` takes them behind the kit's own.
+    pub(crate) doors: Vec<String>,
     /// Settings that win over the kit's own.
     pub(crate) chosen: BTreeMap<String, String>,
 }
@@ -105,6 +107,7 @@ impl Layout {
             set(&format!("{topic}.min.isr"), in_sync.to_string());
         }
         let client = format!("PLAINTEXT://127.0.0.1:{}", self.ports[node]);
+        let client = client + self.doors.get(node).map_or("", String::as_str);
         let controller = self.controller_ports.get(node);
         set("process.roles", controller.map_or("broker", |_| "broker,controller").to_owned());
         set("advertised.listeners", client.clone());
@@ -219,6 +222,7 @@ mod tests {
             cluster: "c".to_owned(),
             ports: (0..brokers).map(|node| 10_000 + node).collect(),
             controller_ports: (0..controllers).map(|node| 20_000 + node).collect(),
+            doors: Vec::new(),
             chosen: BTreeMap::new(),
         }
     }

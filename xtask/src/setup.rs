@@ -1,5 +1,6 @@
-//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka, a Redis
-//! for the result store's tests, and valgrind for counting instructions.
+//! The tools beside Rust: a JVM and Maven for Kafka, a C compiler and make for librdkafka, OpenSSL
+//! for its feature `tls`, a Redis for the result store's tests, and valgrind for counting
+//! instructions.
 
 use std::env;
 use std::path::Path;
@@ -25,14 +26,19 @@ pub(crate) const TEST: &[Tool] = &[
     Tool { program: "java", packages: &[] },
     Tool { program: "mvn", packages: &["maven"] },
     Tool { program: "redis-server", packages: &["redis-server"] },
+    Tool { program: OPENSSL, packages: &["libssl-dev", "pkg-config"] },
 ];
+
+/// No program, but a library and its headers, which pkg-config knows.
+const OPENSSL: &str = "openssl (library)";
 
 /// What counting instructions needs.
 pub(crate) const GUARDS: &[Tool] =
     &[BUILD[0], Tool { program: "valgrind", packages: &["valgrind"] }];
 
 /// What every command together needs.
-pub(crate) const ALL: &[Tool] = &[TEST[0], TEST[1], TEST[2], TEST[3], TEST[4], TEST[5], GUARDS[1]];
+pub(crate) const ALL: &[Tool] =
+    &[TEST[0], TEST[1], TEST[2], TEST[3], TEST[4], TEST[5], TEST[6], GUARDS[1]];
 
 /// Either of them will do; which one there is depends on the distribution.
 const JAVA_PACKAGES: [&str; 2] = ["openjdk-21-jre-headless", "openjdk-17-jre-headless"];
@@ -48,6 +54,9 @@ impl Tool {
     fn is_there(self) -> bool {
         if self.program == "java" {
             return java_version().is_some_and(|version| version >= OLDEST_JAVA);
+        }
+        if self.program == OPENSSL {
+            return runs(Command::new("pkg-config").args(["--exists", "openssl"]));
         }
         runs(Command::new(self.program).arg("--version"))
     }
@@ -151,8 +160,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_names_its_packages() {
-        let missing = [ALL[0], ALL[3], ALL[4], ALL[5]];
+        let missing = [ALL[0], ALL[3], ALL[4], ALL[5], ALL[6]];
         let packages = packages(&missing, JAVA_PACKAGES[1]);
-        assert_eq!(packages.join(" "), "gcc libc6-dev openjdk-17-jre-headless maven redis-server");
+        let expected = "gcc libc6-dev openjdk-17-jre-headless maven redis-server libssl-dev \
+                        pkg-config";
+        assert_eq!(packages.join(" "), expected);
     }
 }
