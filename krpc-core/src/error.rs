@@ -109,10 +109,28 @@ pub enum SetupError {
         /// The last cause that was seen.
         cause: String,
     },
+    /// The broker did not believe who we are: a wrong name or password, a token it does not take.
+    #[error("{endpoint} refused who we are: {cause}")]
+    Authentication {
+        /// The endpoint as given.
+        endpoint: String,
+        /// The broker's word, or the token provider's.
+        cause: String,
+    },
+    /// No encrypted connection came about.
+    #[error("TLS with {endpoint}: {fault}: {cause}")]
+    Tls {
+        /// The endpoint as given.
+        endpoint: String,
+        /// What kind of failure it is.
+        fault: TlsFault,
+        /// The words of the library.
+        cause: String,
+    },
     /// The broker refused for missing rights.
     #[error("not authorized to {action} {resource}: {cause}")]
     Unauthorized {
-        /// What was tried: `create`, `describe`, `write`, `read`, `join`.
+        /// The right that is missing: `create`, `describe`, `write`, `read`, `join`.
         action: String,
         /// The topic or group.
         resource: String,
@@ -143,12 +161,50 @@ pub enum SetupError {
     Closed,
 }
 
+/// Why no encrypted connection came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// Nobody whom we trust vouches for the broker's certificate.
+    UnknownAuthority,
+    /// The broker's certificate is not valid any more, or not yet.
+    Expired,
+    /// The broker's certificate is made out to another host.
+    WrongHost,
+    /// Our own certificate is not valid any more, or not yet.
+    OwnExpired,
+    /// The broker does not take our own certificate, or wants one.
+    OwnRefused,
+    /// Something else.
+    Other,
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownAuthority => {
+                "nobody we trust vouches for the broker's certificate (KRPC_TLS_CA_FILE)"
+            }
+            Self::Expired => "the broker's certificate has expired, or is not valid yet",
+            Self::WrongHost => "the broker's certificate is made out to another host",
+            Self::OwnExpired => {
+                "our certificate has expired, or is not valid yet (KRPC_TLS_CERT_FILE)"
+            }
+            Self::OwnRefused => {
+                "the broker does not take our certificate, or wants one (KRPC_TLS_CERT_FILE)"
+            }
+            Self::Other => "the handshake failed",
+        })
+    }
+}
+
 impl SetupError {
     /// The status that a waiting call gets when its channel cannot be set up.
     pub fn to_status(&self) -> Status {
         let code = match self {
             Self::Unreachable { .. } | Self::Transport(_) | Self::Closed => Code::Unavailable,
             Self::Unauthorized { .. } => Code::PermissionDenied,
+            Self::Authentication { .. } | Self::Tls { .. } => Code::Unauthenticated,
             _ => Code::FailedPrecondition,
         };
         Status::new(code, self.to_string())

@@ -40,7 +40,7 @@ impl Watchers {
         let watcher = self.watcher(setup, &group)?;
         // Its logs and errors, which nobody else serves; there are no records.
         drop(watcher.poll(Duration::ZERO));
-        let (offset, metadata) = setup.ask("read", &format!("group {group}"), |timeout| {
+        let (offset, metadata) = setup.ask("describe", &format!("group {group}"), |timeout| {
             let list = calls.list(Offset::Invalid)?;
             of(&watcher.committed_offsets(list, timeout)?)
         })?;
@@ -56,7 +56,10 @@ impl Watchers {
         if let Some(known) = groups.get(group) {
             return Ok(Arc::clone(known));
         }
-        let watcher = settings.create(&settings.watcher(group), Reporter::new("watcher"))?;
+        let reporter = settings.reporter("watcher");
+        let watcher: Watcher = settings.create(&settings.watcher(group), reporter)?;
+        // It is polled seldom. Without a token the questions fail, and say why.
+        drop(settings.give_token(watcher.client()));
         Ok(Arc::clone(groups.entry(group.to_owned()).or_insert(Arc::new(watcher))))
     }
 

@@ -10,13 +10,16 @@ use krpc_core::{
     transport::{GroupProtocol, TransportConfig},
 };
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, ClientContext,
+    client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::KafkaError,
 };
 
 use crate::{
     events::{Reporter, TARGET},
+    queue,
+    security::Secured,
     validate,
 };
 
@@ -111,6 +114,8 @@ pub(crate) struct Settings {
     pub(crate) config: TransportConfig,
     /// Whether the broker is librdkafka's mock cluster.
     pub(crate) embedded: bool,
+    /// TLS and SASL; nothing for the mock cluster, which is in this process.
+    secured: Secured,
 }
 
 impl Settings {
@@ -121,7 +126,11 @@ impl Settings {
         embedded: bool,
     ) -> Result<Self, SetupError> {
         validate::check(&config)?;
-        let settings = Self { bootstrap, config, embedded };
+        let secured = match embedded {
+            true => Secured::default(),
+            false => Secured::new(&bootstrap, &config.security)?,
+        };
+        let settings = Self { bootstrap, config, embedded, secured };
         let all = [settings.producer(), settings.replies(), settings.worker("check")];
         for client in &all {
             client.create_native_config().map_err(|error| settings.refused(&error))?;
@@ -229,12 +238,15 @@ impl Settings {
     /// What a refusal by librdkafka means, by the name of the property.
     pub(crate) fn refused(&self, error: &KafkaError) -> SetupError {
         let (name, value, reason) = match error {
-            KafkaError::ClientConfig(_, reason, name, value) => (name.as_str(), value, reason),
+            KafkaError::ClientConfig(_, reason, name, value) => {
+                (name.as_str(), value.as_str(), reason)
+            }
             KafkaError::ClientCreation(reason) => {
                 let named = self.config.properties.iter().find(|(name, _)| reason.contains(name));
-                match named {
-                    Some((name, value)) => (name.as_str(), value, reason),
-                    None => return SetupError::Transport(reason.clone()),
+                match (named, self.secured.named(reason)) {
+                    (Some((name, value)), _) => (name.as_str(), value.as_str(), reason),
+                    (None, Some((name, value))) => (name, value, reason),
+                    (None, None) => return SetupError::Transport(reason.clone()),
                 }
             }
             other => return SetupError::Transport(other.to_string()),
@@ -245,10 +257,22 @@ impl Settings {
     /// Creates a client of librdkafka.
     pub(crate) fn create<C, T>(&self, client: &ClientConfig, context: C) -> Result<T, SetupError>
     where
-        C: rdkafka::ClientContext,
+        C: ClientContext,
         T: FromClientConfigAndContext<C>,
     {
         client.create_with_context(context).map_err(|error| self.refused(&error))
+    }
+
+    /// What collects the words of a client of this role: `producer`, `worker`, `replies`, `admin`.
+    pub(crate) fn reporter(&self, client: &'static str) -> Reporter {
+        Reporter::new(client, self.secured.tokens.clone())
+    }
+
+    /// Gives a client its token, if it needs one, before librdkafka asks for it: where nobody polls
+    /// yet, or ever.
+    pub(crate) fn give_token<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
+        let Some(keeper) = &self.secured.tokens else { return Ok(()) };
+        queue::set_token(client, &keeper.token()?)
     }
 
     fn group_protocol(&self) -> GroupProtocol {
@@ -264,6 +288,7 @@ impl Settings {
         for (name, value) in COMMON.iter().chain(tables.iter().copied().flatten()) {
             client.set(*name, *value);
         }
+        self.secured.apply(&mut client);
         client.set("bootstrap.servers", &self.bootstrap);
         client.set("client.id", id);
         // librdkafka raises its fetch and receive limits to fit this.
@@ -303,11 +328,6 @@ impl fmt::Debug for Settings {
             .field("properties", &names)
             .finish_non_exhaustive()
     }
-}
-
-/// A reporter for the admin client, whose events nobody polls.
-pub(crate) fn quiet() -> Reporter {
-    Reporter::new("admin")
 }
 
 #[cfg(test)]

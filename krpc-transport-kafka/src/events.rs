@@ -7,7 +7,11 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,9 +21,11 @@ use krpc_core::{
 };
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message, config::RDKafkaLogLevel, error::KafkaError, message::BorrowedMessage,
-    types::RDKafkaErrorCode,
+    ClientContext, Message, client::OAuthToken, config::RDKafkaLogLevel, error::KafkaError,
+    message::BorrowedMessage, types::RDKafkaErrorCode,
 };
+
+use crate::security::{Fault, Keeper};
 
 /// The `tracing` target of everything that librdkafka says.
 pub(crate) const TARGET: &str = "krpc::kafka";
@@ -34,17 +40,21 @@ pub(crate) struct Reporter {
     cause: Mutex<Option<String>>,
     news: AtomicBool,
     denied: Mutex<Option<RDKafkaErrorCode>>,
+    fault: Mutex<Option<Fault>>,
+    tokens: Option<Arc<Keeper>>,
     limiter: Limiter,
 }
 
 impl Reporter {
-    /// A reporter for a client of this role: `producer`, `worker`, `replies` or `admin`.
-    pub(crate) fn new(client: &'static str) -> Self {
+    /// A reporter for a client of this role, which gets its tokens here, if it needs any.
+    pub(crate) fn new(client: &'static str, tokens: Option<Arc<Keeper>>) -> Self {
         Self {
             client,
             cause: Mutex::new(None),
             news: AtomicBool::new(false),
             denied: Mutex::new(None),
+            fault: Mutex::new(None),
+            tokens,
             limiter: Limiter::default(),
         }
     }
@@ -57,6 +67,24 @@ impl Reporter {
     /// The last refusal for missing rights.
     pub(crate) fn denied(&self) -> Option<RDKafkaErrorCode> {
         *self.denied.lock()
+    }
+
+    /// What no further try mends, seen since a broker last answered. librdkafka says it once in
+    /// half a minute, however often it tries.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.lock().clone()
+    }
+
+    /// A broker has answered.
+    pub(crate) fn answered(&self) {
+        *self.fault.lock() = None;
+    }
+
+    /// A token for librdkafka.
+    pub(crate) fn token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        let keeper = self.tokens.as_ref().ok_or("there is no provider of tokens")?;
+        // It becomes a text of C's.
+        Ok(keeper.token().map_err(|error| error.replace('\0', " "))?)
     }
 
     /// Whether there was an error since this was last asked. Nothing in the error itself says that
@@ -90,6 +118,8 @@ impl Reporter {
 }
 
 impl ClientContext for Reporter {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let client = self.client;
         match level {
@@ -121,6 +151,9 @@ impl ClientContext for Reporter {
         if let Some(code) = code.filter(|code| is_unauthorized(*code)) {
             *self.denied.lock() = Some(code);
         }
+        if let Some(fault) = Fault::of(code, reason) {
+            *self.fault.lock() = Some(fault);
+        }
         {
             let mut cause = self.cause.lock();
             // "1/1 brokers are down" says less than the refused connection before it.
@@ -129,6 +162,10 @@ impl ClientContext for Reporter {
             }
         }
         self.warn(&error.to_string(), reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.token()
     }
 }
 
@@ -214,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_most_telling_error() {
-        let reporter = Reporter::new("producer");
+        let reporter = Reporter::new("producer", None);
         assert_eq!(reporter.cause(), None);
         let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
         reporter.error(transport, "connection refused");

@@ -72,7 +72,7 @@ impl Setup<'_> {
                 Some(Err(error)) => error.to_string(),
                 None => "no answer to the request for the topics' settings".to_owned(),
             };
-            self.retry("DESCRIBE", &cause, began);
+            self.retry("DESCRIBE", &cause, began)?;
         }
     }
 
@@ -92,7 +92,12 @@ impl Setup<'_> {
 
     /// The settings of a topic cannot be read: it is used as it is.
     fn unseen(&self, topic: &str, code: RDKafkaErrorCode) {
-        let message = format!("the settings of topic {topic} cannot be checked: {code}");
+        let message = match is_unauthorized(code) {
+            true => {
+                format!("not authorized to describe_configs {topic}: it is not checked: {code}")
+            }
+            false => format!("the settings of topic {topic} cannot be checked: {code}"),
+        };
         self.producer.reporter().warn(topic, &message);
     }
 }

@@ -12,6 +12,7 @@
 
 use std::{
     collections::HashSet,
+    error::Error,
     fmt,
     sync::{
         Arc,
@@ -28,6 +29,7 @@ use krpc_core::{
 use parking_lot::Mutex;
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult},
@@ -40,7 +42,7 @@ use crate::{
     events::Reporter,
     producer::Reports,
     queue::Queue,
-    topics::Setup,
+    topics::{Role, Setup},
     wait::{Signal, Waiter},
 };
 
@@ -68,6 +70,14 @@ pub(crate) enum Hearer {
 }
 
 impl Hearer {
+    /// Which side it is.
+    pub(crate) const fn role(&self) -> Role {
+        match self {
+            Self::Client(_) => Role::Client,
+            Self::Server(_) => Role::Server,
+        }
+    }
+
     fn arrived(&self, record: Record) {
         match self {
             Self::Client(events) => events.arrived(record),
@@ -129,7 +139,7 @@ impl Inbox {
         reports: Reports,
     ) -> Result<Self, SetupError> {
         let (signal, waiter) = Signal::of_task()?;
-        let hooks = ReplyHooks(Reporter::new("replies"));
+        let hooks = ReplyHooks(settings.reporter("replies"));
         let consumer: Arc<ReplyConsumer> = Arc::new(settings.create(&settings.replies(), hooks)?);
         let shared = Arc::new(Shared {
             hearer,
@@ -359,6 +369,8 @@ impl Route {
 struct ReplyHooks(Reporter);
 
 impl ClientContext for ReplyHooks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -369,6 +381,10 @@ impl ClientContext for ReplyHooks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.token()
     }
 }
 

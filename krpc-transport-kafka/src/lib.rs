@@ -12,6 +12,7 @@
     reason = "this crate drives a broker's client: clock, threads"
 )]
 
+pub mod acl;
 mod budget;
 mod client;
 mod commits;
@@ -25,6 +26,7 @@ mod inbox;
 mod producer;
 mod queue;
 mod rebalance;
+mod security;
 mod server;
 mod side;
 mod topics;

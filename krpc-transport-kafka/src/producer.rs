@@ -111,7 +111,7 @@ impl KafkaProducer {
         events: Arc<dyn ProducerEvents>,
         on_broken: OnBroken,
     ) -> Result<Self, SetupError> {
-        let reporter = Arc::new(Reporter::new("producer"));
+        let reporter = Arc::new(settings.reporter("producer"));
         let (records, bytes) = settings.queue_limits();
         let outlet = Arc::new(Outlet { events, budget: Budget::new(records, bytes) });
         let signal = Arc::new(Signal::default());

@@ -23,11 +23,41 @@ use std::{
 use rdkafka::{
     TopicPartitionList,
     bindings::{self as sys, rd_kafka_timestamp_type_t as TimestampType},
-    client::{Client, ClientContext},
+    client::{Client, ClientContext, OAuthToken},
     types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 
 use crate::wait::Signal;
+
+/// Gives a client the token with which it shows brokers who it is. For a client whose main queue
+/// nobody polls, where librdkafka would ask for one.
+pub(crate) fn set_token<C: ClientContext>(
+    client: &Client<C>,
+    token: &OAuthToken,
+) -> Result<(), String> {
+    let text = |text: &str| CString::new(text).map_err(|error| error.to_string());
+    let (secret, principal) = (text(&token.token)?, text(&token.principal_name)?);
+    let mut reason: [c_char; 256] = [0; 256];
+    // SAFETY: the client, both texts and the buffer, whose length is given, live through the call,
+    // which copies; there are no extensions, so none are read. It locks what it changes.
+    let code = unsafe {
+        sys::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            secret.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            reason.as_mut_ptr(),
+            reason.len(),
+        )
+    };
+    if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(());
+    }
+    // SAFETY: librdkafka ends the text in the buffer with a zero; at first all of it is zero.
+    Err(unsafe { CStr::from_ptr(reason.as_ptr()) }.to_string_lossy().into_owned())
+}
 
 /// Records taken from a queue by one call: enough to spread the cost of the call, few enough that
 /// the next question for back-pressure comes soon. Each may hold a packet of 4 MiB, so this many

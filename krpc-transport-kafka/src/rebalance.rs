@@ -12,6 +12,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +27,7 @@ use krpc_core::{
 use parking_lot::{Condvar, Mutex};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
@@ -426,6 +428,8 @@ fn give_up(consumer: &Worker, topic: &str, list: &TopicPartitionList) -> KafkaRe
 }
 
 impl ClientContext for WorkerHooks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.reporter.log(level, facility, message);
     }
@@ -436,6 +440,10 @@ impl ClientContext for WorkerHooks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.reporter.token()
     }
 }
 

@@ -76,6 +76,7 @@ impl Side {
             endpoint: &self.endpoint,
             producer: &self.producer,
             mock: self.host.as_deref(),
+            role: self.hearer.role(),
             cancel,
             started: Instant::now(),
         }

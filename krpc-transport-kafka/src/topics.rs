@@ -20,7 +20,7 @@ use rdkafka::{
 };
 
 use crate::{
-    config::{self, RECORD_OVERHEAD, Settings},
+    config::{RECORD_OVERHEAD, Settings},
     embedded::MockHost,
     events::{Reporter, is_unauthorized},
     producer::KafkaProducer,
@@ -50,10 +50,33 @@ pub(crate) struct Setup<'a> {
     pub(crate) producer: &'a KafkaProducer,
     /// The mock cluster of an `embedded:` endpoint, which has no admin requests.
     pub(crate) mock: Option<&'a MockHost>,
+    /// Who wants the topics.
+    pub(crate) role: Role,
     /// Ends the work when nobody waits for it.
     pub(crate) cancel: &'a Cancel,
     /// When it began.
     pub(crate) started: Instant,
+}
+
+/// Which side wants a service's topics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// It calls.
+    Client,
+    /// It answers.
+    Server,
+}
+
+impl Role {
+    /// What this side does with a topic, and needs the right to.
+    pub(crate) const fn right_to(self, topic: Topic) -> &'static str {
+        match (self, topic) {
+            (Self::Client, Topic::Calls | Topic::Cancels)
+            | (Self::Server, Topic::Replies | Topic::Results | Topic::Dead) => "write",
+            (Self::Client, Topic::Replies | Topic::Results | Topic::Dead)
+            | (Self::Server, Topic::Calls | Topic::Cancels) => "read",
+        }
+    }
 }
 
 /// A topic as the brokers describe it.
@@ -113,7 +136,7 @@ impl Setup<'_> {
 
     fn prepare_all(&self, wanted: &mut [Wanted]) -> Result<(), SetupError> {
         for topic in &mut *wanted {
-            topic.found = self.find(&topic.name)?;
+            topic.found = self.find(&topic.name, self.role.right_to(topic.topic))?;
         }
         if wanted.iter().any(|topic| topic.found.is_none()) {
             self.create(wanted)?;
@@ -139,8 +162,9 @@ impl Setup<'_> {
         Ok(Wanted { topic, name, partitions, retention, found: None, created: false })
     }
 
-    /// The topic as the brokers know it; `None` if it does not exist.
-    fn find(&self, name: &str) -> Result<Option<Found>, SetupError> {
+    /// The topic as the brokers know it; `None` if it does not exist. It is not shown to whoever
+    /// lacks the right that it is wanted for.
+    fn find(&self, name: &str, right: &str) -> Result<Option<Found>, SetupError> {
         loop {
             let left = self.left()?;
             let began = Instant::now();
@@ -155,7 +179,7 @@ impl Setup<'_> {
                             | RDKafkaErrorCode::UnknownTopic,
                         ) => return Ok(None),
                         Some(code) if is_unauthorized(code) => {
-                            return Err(unauthorized("describe", name, code));
+                            return Err(unauthorized(right, name, code));
                         }
                         Some(code) => code.to_string(),
                     },
@@ -163,16 +187,16 @@ impl Setup<'_> {
                 },
                 Err(error) => error.to_string(),
             };
-            self.retry("METADATA", &cause, began);
+            self.retry("METADATA", &cause, began)?;
         }
     }
 
     fn metadata(&self, name: &str, timeout: Duration) -> KafkaResult<Metadata> {
-        match self.producer.native() {
-            Some(native) => rdkafka::producer::Producer::client(native.as_ref())
-                .fetch_metadata(Some(name), timeout),
-            None => Err(KafkaError::Canceled),
-        }
+        let native = self.producer.native().ok_or(KafkaError::Canceled)?;
+        let client = rdkafka::producer::Producer::client(native.as_ref());
+        let metadata = client.fetch_metadata(Some(name), timeout)?;
+        self.producer.reporter().answered();
+        Ok(metadata)
     }
 
     /// Creates what is missing, in one request.
@@ -193,7 +217,7 @@ impl Setup<'_> {
             let began = Instant::now();
             match self.create_once(&admin, wanted, left)? {
                 None => return Ok(()),
-                Some(cause) => self.retry("CREATE", &cause, began),
+                Some(cause) => self.retry("CREATE", &cause, began)?,
             }
         }
     }
@@ -273,11 +297,11 @@ impl Setup<'_> {
             return Ok(found);
         }
         loop {
-            match self.find(&topic.name)? {
+            match self.find(&topic.name, self.role.right_to(topic.topic))? {
                 Some(found) if found.ready => return Ok(found),
                 _ => {
                     let cause = format!("topic {} has partitions without a leader", topic.name);
-                    self.retry("LEADERS", &cause, Instant::now());
+                    self.retry("LEADERS", &cause, Instant::now())?;
                     self.left()?;
                 }
             }
@@ -286,8 +310,14 @@ impl Setup<'_> {
 
     /// A client for admin requests.
     pub(crate) fn admin(&self) -> Result<Admin, SetupError> {
-        let client = self.settings.create(&self.settings.admin(), config::quiet())?;
-        Ok(Admin(Some(client)))
+        let reporter = self.settings.reporter("admin");
+        let client: AdminClient<_> = self.settings.create(&self.settings.admin(), reporter)?;
+        // Nobody polls where librdkafka would ask for one.
+        let given = self.settings.give_token(client.inner());
+        let admin = Admin(Some(client));
+        let endpoint = self.endpoint.to_owned();
+        given.map_err(|cause| SetupError::Authentication { endpoint, cause })?;
+        Ok(admin)
     }
 
     /// Waits for an admin request.
@@ -316,9 +346,21 @@ impl Setup<'_> {
     }
 
     /// Notes why something is tried again, and keeps a busy broker from being asked too often.
-    pub(crate) fn retry(&self, kind: &str, cause: &str, began: Instant) {
-        self.producer.reporter().note(kind, cause);
-        self.cancel.pause(PAUSE.saturating_sub(began.elapsed()));
+    ///
+    /// # Errors
+    /// No further try would do better, and whoever waits does not want to wait for ever.
+    pub(crate) fn retry(&self, kind: &str, cause: &str, began: Instant) -> Result<(), SetupError> {
+        let reporter = self.producer.reporter();
+        reporter.note(kind, cause);
+        match reporter.fault() {
+            Some(fault) if !self.settings.config.keep_trying => {
+                Err(fault.into_error(self.endpoint, &self.settings.admin()))
+            }
+            _ => {
+                self.cancel.pause(PAUSE.saturating_sub(began.elapsed()));
+                Ok(())
+            }
+        }
     }
 }
 

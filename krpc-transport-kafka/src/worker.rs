@@ -35,7 +35,7 @@ use tokio::runtime::Handle;
 use crate::{
     commits,
     config::Settings,
-    events::{Reporter, is_unauthorized},
+    events::is_unauthorized,
     producer::Reports,
     queue::{self, Queue},
     rebalance::{Assignment, WorkerHooks},
@@ -92,7 +92,7 @@ impl Worker {
             service,
             topic: settings.config.topic(name, Topic::Calls),
             events,
-            reporter: Reporter::new("worker"),
+            reporter: settings.reporter("worker"),
             assignment: Assignment::default(),
             queue: OnceLock::new(),
             committing: Mutex::new(()),

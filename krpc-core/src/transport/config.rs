@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::Topic;
+use super::{Security, Topic};
 use crate::{delay, wire};
 
 /// Partitions of a results topic: whoever waits for one answer reads along a fourth of them.
@@ -49,6 +49,8 @@ pub struct TransportConfig {
     pub heartbeat_interval: Duration,
     /// How long a rebalance waits for running handlers of partitions that are taken away.
     pub release_timeout: Duration,
+    /// TLS and SASL towards the brokers.
+    pub security: Security,
     /// Properties passed to librdkafka as they are, after ours; the last of a name wins.
     /// Their values may be secrets: debug output has the names only.
     pub properties: Vec<(String, String)>,
@@ -87,6 +89,7 @@ impl Default for TransportConfig {
             session_timeout: Duration::from_secs(6),
             heartbeat_interval: Duration::from_millis(500),
             release_timeout: Duration::from_secs(3),
+            security: Security::default(),
             properties: Vec::new(),
         }
     }
@@ -115,6 +118,7 @@ impl fmt::Debug for TransportConfig {
             session_timeout,
             heartbeat_interval,
             release_timeout,
+            security,
             properties,
         } = self;
         // Values may be passwords.
@@ -139,6 +143,7 @@ impl fmt::Debug for TransportConfig {
             .field("session_timeout", session_timeout)
             .field("heartbeat_interval", heartbeat_interval)
             .field("release_timeout", release_timeout)
+            .field("security", security)
             .field("properties", &names)
             .finish()
     }

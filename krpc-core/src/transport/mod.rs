@@ -13,12 +13,16 @@
 
 mod config;
 pub mod memory;
+mod security;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-pub use self::config::{GroupProtocol, TransportConfig};
+pub use self::{
+    config::{GroupProtocol, TransportConfig},
+    security::{BearerToken, Mechanism, Secret, Security, TokenProvider, Tokens},
+};
 pub use crate::server::ledger::CommitPoint;
 use crate::{
     error::SetupError,

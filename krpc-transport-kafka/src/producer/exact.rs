@@ -17,7 +17,7 @@ use krpc_core::{
 use rdkafka::producer::Producer as _;
 
 use super::{Link, Native, Natives, PATIENCE, Shared, closed};
-use crate::events::{Reporter, send_status};
+use crate::events::send_status;
 
 /// A producer that failed for good before it was this old is not built anew at once.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -67,10 +67,11 @@ impl Shared {
     /// id. A record that is sent before makes it ask in vain, and ask again after 500 ms.
     fn connect_exact(&self) {
         let Self { settings, outlet, signal, .. } = self;
-        let reporter = Arc::new(Reporter::new("exact producer"));
+        let reporter = Arc::new(settings.reporter("exact producer"));
         let made = Native::connect(settings, &settings.exact(), outlet, &reporter, signal, true);
         if let Ok(fresh) = &made {
-            // Without an answer it is of use as well, but late.
+            // Without a token or an answer it is of use as well, but late.
+            drop(settings.give_token(fresh.producer.client()));
             fresh.producer.client().fetch_cluster_id(WARM_UP);
         }
         let mut link = self.link.write();

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use krpc_core::{
 use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext, Message, Timestamp,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::KafkaError,
     producer::{
@@ -29,7 +31,7 @@ use super::{PATIENCE, PURGE};
 use crate::{
     budget::Budget,
     config::Settings,
-    events::{Reporter, broker_time, send_status},
+    events::{Reporter, broker_time, is_unauthorized, send_status},
     queue::Queue,
     wait::Signal,
 };
@@ -221,6 +223,8 @@ pub(crate) struct Hooks {
 }
 
 impl ClientContext for Hooks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.reporter.log(level, facility, message);
     }
@@ -231,6 +235,10 @@ impl ClientContext for Hooks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.reporter.token()
     }
 }
 
@@ -256,7 +264,14 @@ impl ProducerContext for Hooks {
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                let status = send_status(code, format!("not delivered: {code}"));
+                let topic = message.topic();
+                let status = send_status(
+                    code,
+                    match is_unauthorized(code) {
+                        true => format!("not authorized to write {topic}: {code}"),
+                        false => format!("not delivered to {topic}: {code}"),
+                    },
+                );
                 let payload = message.payload().unwrap_or_default();
                 self.outlet.report(token, payload.len(), Delivery::Failed { status, payload });
             }

@@ -24,9 +24,10 @@ impl Setup<'_> {
             let native = self.producer.native().ok_or(SetupError::Closed)?;
             let client = rdkafka::producer::Producer::client(native.as_ref());
             if client.fetch_cluster_id(left.min(SLICE)).is_some() {
+                self.producer.reporter().answered();
                 return Ok(());
             }
-            self.retry("REACH", "no broker answers", began);
+            self.retry("REACH", "no broker answers", began)?;
         }
     }
 
@@ -42,7 +43,7 @@ impl Setup<'_> {
             client.fetch_watermarks(topic, partition, timeout).map_err(|error| {
                 // Of a topic that is closed to us or gone, librdkafka says only that it got no
                 // answer.
-                match self.find(topic) {
+                match self.find(topic, "read") {
                     Ok(found) => missing = found.is_none(),
                     Err(SetupError::Unauthorized { .. }) => {
                         return KafkaError::MetadataFetch(
@@ -89,7 +90,7 @@ impl Setup<'_> {
                     Some(code) if is_unauthorized(code) => {
                         return Err(unauthorized(action, resource, code));
                     }
-                    _ => self.retry("ASK", &error.to_string(), began),
+                    _ => self.retry("ASK", &error.to_string(), began)?,
                 },
             }
         }

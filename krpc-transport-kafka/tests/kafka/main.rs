@@ -9,6 +9,10 @@ mod follow;
 mod groups;
 mod pressure;
 mod rights;
+#[cfg(feature = "tls")]
+mod rules;
+#[cfg(feature = "tls")]
+mod secure;
 mod sending;
 mod support;
 mod topics;

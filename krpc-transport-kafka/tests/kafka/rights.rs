@@ -52,7 +52,7 @@ fn guarded(allow: bool) -> Kafka {
 fn is_told(result: Result<(), SetupError>, topics: &[String]) {
     match result.unwrap_err() {
         SetupError::Unauthorized { action, resource, .. } => {
-            assert!(["describe", "create"].contains(&action.as_str()), "{action}");
+            assert!(["read", "write", "create"].contains(&action.as_str()), "{action}");
             assert!(topics.contains(&resource), "{resource}");
         }
         other => panic!("{other}"),
