@@ -18,6 +18,9 @@ use crate::{config::Settings, events::Reporter, inbox::Route, topics::Setup};
 /// A consumer that only asks.
 type Watcher = BaseConsumer<Reporter>;
 
+/// How many words of librdkafka's are heard after a question without an answer.
+const WORDS: usize = 16;
+
 impl ConsumerContext for Reporter {}
 
 /// Asks for what is committed. Nothing is made before it is asked.
@@ -42,8 +45,10 @@ impl Watchers {
         drop(watcher.poll(Duration::ZERO));
         let (offset, metadata) = setup.ask("describe", &format!("group {group}"), |timeout| {
             let list = calls.list(Offset::Invalid)?;
-            of(&watcher.committed_offsets(list, timeout)?)
+            let asked = watcher.committed_offsets(list, timeout).and_then(|list| of(&list));
+            asked.map_err(|error| denied(&watcher).unwrap_or(error))
         })?;
+        watcher.context().allowed();
         let (_, end) = setup.bounds(watcher.client(), &calls.name, calls.partition)?;
         Ok(Committed { offset, metadata, end })
     }
@@ -82,6 +87,15 @@ impl fmt::Debug for Watchers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watchers").finish_non_exhaustive()
     }
+}
+
+/// Whether the group's coordinator may not even be looked for: then it answers nothing, and the
+/// refusal comes aside.
+fn denied(watcher: &Watcher) -> Option<KafkaError> {
+    for _ in 0..WORDS {
+        drop(watcher.poll(Duration::ZERO));
+    }
+    watcher.context().denied().map(KafkaError::MetadataFetch)
 }
 
 /// The offset and its metadata, of a list with one partition.

@@ -69,6 +69,11 @@ impl Reporter {
         *self.denied.lock()
     }
 
+    /// What was refused before is allowed by now.
+    pub(crate) fn allowed(&self) {
+        *self.denied.lock() = None;
+    }
+
     /// What no further try mends, seen since a broker last answered. librdkafka says it once in
     /// half a minute, however often it tries.
     pub(crate) fn fault(&self) -> Option<Fault> {

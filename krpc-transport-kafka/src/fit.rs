@@ -59,6 +59,11 @@ impl Setup<'_> {
                 Some(Ok(results)) => {
                     for (topic, result) in adopted.iter().zip(results) {
                         match result {
+                            // A refusal comes without its code, as no settings at all.
+                            Ok(resource) if resource.entries.is_empty() => {
+                                let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+                                self.unseen(&topic.name, code);
+                            }
                             Ok(resource) => self.fits(topic, &resource)?,
                             Err(code) => self.unseen(&topic.name, code),
                         }
@@ -93,10 +98,10 @@ impl Setup<'_> {
     /// The settings of a topic cannot be read: it is used as it is.
     fn unseen(&self, topic: &str, code: RDKafkaErrorCode) {
         let message = match is_unauthorized(code) {
-            true => {
-                format!("not authorized to describe_configs {topic}: it is not checked: {code}")
+            true => format!("not authorized to describe_configs {topic}: it is used unchecked"),
+            false => {
+                format!("topic {topic} is used unchecked, as its settings are unknown: {code}")
             }
-            false => format!("the settings of topic {topic} cannot be checked: {code}"),
         };
         self.producer.reporter().warn(topic, &message);
     }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{Reader, ReplyConsumer, Route, Shared};
 use crate::{
+    events::is_unauthorized,
     producer::Reports,
     queue::{Queue, Taken},
     wait::{Listener, NET},
@@ -254,6 +255,9 @@ impl Shared {
     ) {
         let topic = String::from_utf8_lossy(taken.topic);
         let (kind, text) = match error {
+            Some(code) if is_unauthorized(code) => {
+                (code.to_string(), format!("not authorized to read {topic}").into())
+            }
             Some(code) => (code.to_string(), String::from_utf8_lossy(taken.payload)),
             None => ("STRAY".to_owned(), "a record of a topic that is not open".into()),
         };
