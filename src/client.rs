@@ -88,6 +88,7 @@ pub struct ChannelBuilder {
 
 impl ChannelBuilder {
     config::shared_settings!();
+    config::security_settings!();
 
     /// The deadline of calls that set none, and whose method sets none. Default 10 s.
     pub fn timeout(self, timeout: Duration) -> Self {

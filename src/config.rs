@@ -1,6 +1,7 @@
 //! The settings of a channel or a server: from the environment, or one by one.
 
 mod knobs;
+mod security;
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,7 @@ impl Config {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SetupError> {
         let invalid = |reason: String| SetupError::InvalidConfig {
             name: name.to_owned(),
-            value: value.to_owned(),
+            value: security::shown(name, value),
             reason,
         };
         let knob = KNOBS.iter().find(|knob| knob.name == name);
@@ -120,6 +121,7 @@ macro_rules! shared_settings {
         }
     };
 }
+pub(crate) use security::security_settings;
 pub(crate) use shared_settings;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 // The macro's `::krpc::` paths work in this package's own tests and examples too.
 extern crate self as krpc;
 
+#[cfg(feature = "kafka")]
+pub mod acl;
 mod client;
 mod config;
 mod endpoint;
@@ -30,7 +32,7 @@ pub use krpc_core::{
     codec::{CodecError, ValueCodec},
     context::{Caller, Context},
     dead::{LetterId, NotALetterId},
-    error::{Error, SetupError, ShutdownError},
+    error::{Error, SetupError, ShutdownError, TlsFault},
     ids::InstanceId,
     key::Key,
     metadata::Metadata,
@@ -39,7 +41,7 @@ pub use krpc_core::{
         stats::{ServerCounts, ServerStats},
     },
     status::{Code, Status},
-    transport::GroupProtocol,
+    transport::{BearerToken, GroupProtocol, Mechanism, Secret, TokenProvider},
 };
 pub use krpc_macros::service;
 pub use server::{ServeError, Server, ServerBuilder, ctrl_c};

@@ -87,6 +87,7 @@ pub struct ServerBuilder {
 
 impl ServerBuilder {
     config::shared_settings!();
+    config::security_settings!();
 
     /// Adds a service: `.serve(SumServer::new(Calculator))`. Repeat it for several.
     pub fn serve(mut self, service: impl Service) -> Self {

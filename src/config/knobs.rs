@@ -9,7 +9,7 @@ use krpc_core::{
     transport::GroupProtocol,
 };
 
-use super::Config;
+use super::{Config, security};
 
 /// One setting, as the table in the README shows it.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +164,86 @@ pub const KNOBS: &[Knob] = &[
                 config.server.keep_trying = it;
                 config.transport.keep_trying = it;
             })
+        },
+    },
+    Knob {
+        name: "KRPC_TLS",
+        default: "false",
+        meaning: "connections to the brokers are encrypted (feature `tls` or `tls-vendored`)",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| boolean(value).map(|it| config.transport.security.tls = it),
+    },
+    Knob {
+        name: "KRPC_TLS_CA_FILE",
+        default: "(the system's)",
+        meaning: "PEM file of who vouches for the brokers",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::file(value).map(|it| config.transport.security.ca_file = it)
+        },
+    },
+    Knob {
+        name: "KRPC_TLS_CERT_FILE",
+        default: "(none)",
+        meaning: "PEM file of a certificate of our own, for brokers that ask for one",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::file(value).map(|it| config.transport.security.cert_file = it)
+        },
+    },
+    Knob {
+        name: "KRPC_TLS_KEY_FILE",
+        default: "(none)",
+        meaning: "PEM file of that certificate's key",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::file(value).map(|it| config.transport.security.key_file = it)
+        },
+    },
+    Knob {
+        name: "KRPC_SASL",
+        default: "none",
+        meaning: "how brokers are shown who comes: none, plain, scram-sha-256, scram-sha-512 or \
+                  oauthbearer",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::mechanism(value).map(|it| config.transport.security.sasl = it)
+        },
+    },
+    Knob {
+        name: "KRPC_SASL_USERNAME",
+        default: "(none)",
+        meaning: "the name for plain and scram",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            value.clone_into(&mut config.transport.security.username);
+            Ok(())
+        },
+    },
+    Knob {
+        name: "KRPC_SASL_PASSWORD",
+        default: "(none)",
+        meaning: "the password for plain and scram; it is never shown",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::secret(value).map(|it| config.transport.security.password = Some(it))
+        },
+    },
+    Knob {
+        name: "KRPC_SASL_PASSWORD_FILE",
+        default: "(none)",
+        meaning: "file that holds the password instead",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| {
+            security::file(value).map(|it| config.transport.security.password_file = it)
         },
     },
     Knob {

@@ -128,3 +128,24 @@ fn each_part_is_told_to_keep_trying() {
     let Config { client, server, transport } = of(&[("KRPC_KEEP_TRYING", "true")]).unwrap();
     assert!(client.keep_trying && server.keep_trying && transport.keep_trying);
 }
+
+#[test]
+fn secrets_are_neither_in_errors_nor_in_debug_output() {
+    let config = of(&[
+        ("KRPC_SASL", "scram-sha-512"),
+        ("KRPC_SASL_USERNAME", "alice"),
+        ("KRPC_SASL_PASSWORD", "wonder"),
+        ("KRPC_TLS", "true"),
+        ("KRPC_TLS_CA_FILE", "ca.pem"),
+    ]);
+    let config = config.unwrap();
+    let security = &config.transport.security;
+    assert!(security.tls && security.check().is_ok());
+    assert_eq!(security.password.as_ref().unwrap().reveal(), "wonder");
+    let shown = format!("{config:?}");
+    assert!(shown.contains("alice") && !shown.contains("wonder"), "{shown}");
+    for unknown in ["KRPC_PASSWORD", "KRPC_SASL_PASWORD", "KRPC_SASL_PASSWORDS"] {
+        let error = Config::default().set(unknown, "wonder").unwrap_err();
+        assert!(!error.to_string().contains("wonder"), "{error}");
+    }
+}
