@@ -45,7 +45,7 @@ macro_rules! security_settings {
     () => {
         /// Encrypts the connections to the brokers, which must show a certificate that somebody
         /// vouches for whom the system trusts. Default no; needs the feature `tls` or
-        /// `tls-vendored`.
+        /// `tls-vendored`. `memory:` and `embedded:` have nothing to protect.
         pub fn tls(self) -> Self {
             self.secure(|security| security.tls = true)
         }

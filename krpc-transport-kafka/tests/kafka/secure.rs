@@ -21,7 +21,7 @@ use crate::support::{Driver, answerer, caller, config, service};
 const USERS: [&str; 4] = ["caller", "answerer", "somebody", "stranger"];
 
 /// No failure takes longer to be told; the connect timeout is not waited for.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(15);
 
 /// A closed Kafka, for all tests that need one.
 pub(crate) fn kafka() -> &'static Kafka {
