@@ -25,7 +25,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Checks for Java, Maven, OpenSSL, valgrind and the C tools, and installs what is missing where it may.
+    /// Checks for Java, Maven, OpenSSL, valgrind and the C tools, and installs what is missing
+    /// where it may.
     Setup,
     /// Runs the first example, which needs no broker, and prints its answer.
     Demo,
