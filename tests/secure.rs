@@ -92,7 +92,7 @@ async fn a_client_and_a_server_do_everything_with_the_printed_rules() {
     let config = Config::default();
     let rules = acl::client(&config, SERVICE, CLIENT.0).tickets().dead_letters().to_string()
         + &acl::server(&config, SERVICE, SERVER.0).tickets().to_string();
-    rules.lines().for_each(|rule| kafka.add_rule(rule).unwrap());
+    kafka.add_rules(&rules).unwrap();
 
     let server = server(&kafka).await;
     let channel_of_client = channel(&kafka, CLIENT.1).await.unwrap();

@@ -239,20 +239,22 @@ impl Kafka {
         Ok(&self.secure()?.authority)
     }
 
-    /// Adds a rule: a command line of `kafka-acls.sh` with `--add`, `--allow-principal`, one
-    /// `--operation` and one of `--topic`, `--group` and `--cluster`. It reaches the brokers soon.
+    /// Adds rules, each a command line of `kafka-acls.sh` with `--add`, `--allow-principal`, one
+    /// `--operation` and one of `--topic`, `--group` and `--cluster`. They reach the brokers soon,
+    /// those that were added first not later than others.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another line, or one that the broker refuses; [`Error::Io`].
-    pub fn add_rule(&self, line: &str) -> Result<(), Error> {
+    pub fn add_rules(&self, lines: &str) -> Result<(), Error> {
         self.secure()?;
-        Rule::parse(line)?.add(self.any_address())
+        let rules = lines.lines().map(Rule::parse).collect::<Result<Vec<_>, _>>()?;
+        rules::add(&rules, self.any_address())
     }
 
-    /// Takes a rule away that [`add_rule`](Self::add_rule) made of the same line.
+    /// Takes a rule away that [`add_rules`](Self::add_rules) made of the same line.
     ///
     /// # Errors
-    /// As [`add_rule`](Self::add_rule), and [`Error::Invalid`] if there is no such rule.
+    /// As [`add_rules`](Self::add_rules), and [`Error::Invalid`] if there is no such rule.
     pub fn take_rule(&self, line: &str) -> Result<(), Error> {
         self.secure()?;
         Rule::parse(line)?.take(self.any_address())
@@ -291,7 +293,7 @@ mod tests {
         assert!(kafka.door(Door::SaslTls).unwrap().starts_with("localhost:"));
         assert!(kafka.ca_file().unwrap().is_file());
         let rule = "kafka-acls.sh --add --allow-principal User:alice --operation Read --topic x";
-        kafka.add_rule(rule).unwrap();
+        kafka.add_rules(rule).unwrap();
         kafka.take_rule(rule).unwrap();
         assert!(matches!(kafka.take_rule(rule), Err(Error::Invalid(_))));
     }

@@ -1,12 +1,12 @@
-//! Rules of who may do what, from command lines of Kafka's own tool: one CreateAcls or DeleteAcls
+//! Rules of who may do what, from command lines of Kafka's own tool: a CreateAcls or DeleteAcls
 //! request, version 1, written by hand. The tool itself would start a JVM for each.
 //!
 //! ```text
 //! request  i32 length | i16 key | i16 version 1 | i32 correlation | i16 -1 (no client id)
-//!          | i32 1 (one rule) | rule
+//!          | i32 n | n x rule
 //! rule     i8 resource | string name | i8 3 (literal) | string principal | string host
 //!          | i8 operation | i8 3 (allow)
-//! response i32 length | i32 correlation | i32 throttle | i32 1 | result
+//! response i32 length | i32 correlation | i32 throttle | i32 n | n x result
 //! result   CreateAcls: i16 error | string? message
 //!          DeleteAcls: i16 error | string? message | i32 n | n x rule that matched
 //! ```
@@ -26,8 +26,8 @@ const ALLOW: u8 = 3;
 /// How long the broker may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// More than this is not the answer to one rule.
-const MAX_RESPONSE_BYTES: u32 = 1 << 16;
+/// More than this is not the answer to rules.
+const MAX_RESPONSE_BYTES: u32 = 1 << 20;
 
 const OPERATIONS: [(&str, u8); 10] = [
     ("Read", 3),
@@ -88,50 +88,61 @@ impl Rule {
         }
     }
 
-    /// Adds the rule at the broker at `address`, whose super user everybody is there.
-    pub(crate) fn add(&self, address: &str) -> Result<(), Error> {
-        self.send(address, CREATE).map(drop)
-    }
-
-    /// Takes the rule away again.
+    /// Takes the rule away again, at the broker at `address`.
     pub(crate) fn take(&self, address: &str) -> Result<(), Error> {
-        let matched = self.send(address, DELETE)?;
-        match matched {
-            [0, 0, 0, 1] => Ok(()),
-            _ => Err(Error::Invalid(format!("there was no such rule, but {matched:?}: {self:?}"))),
+        let answer = send(address, DELETE, std::slice::from_ref(self))?;
+        match results(&answer, 1) {
+            Some([0, 0, 0, 1, ..]) => Ok(()),
+            _ => Err(Error::Invalid(format!("there was no such rule: {self:?}"))),
         }
     }
 
-    /// What follows a result's message, of a result that is no error.
-    fn send(&self, address: &str, key: i16) -> Result<[u8; 4], Error> {
-        let answer = ask(address, &self.request(key)).during(|| "could not send a rule".into())?;
-        // Correlation, throttle, the count, no error; then the message, which may be null.
-        let good = [&[0; 8][..], &[0, 0, 0, 1, 0, 0]].concat();
-        let rest = answer.strip_prefix(&good[..]).and_then(|rest| {
-            let (length, rest) = rest.split_first_chunk()?;
-            rest.get(usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0)..)
-        });
-        match rest {
-            Some(rest) => Ok(rest.first_chunk().copied().unwrap_or_default()),
-            None => Err(Error::Invalid(format!("the broker refused a rule: {answer:?}"))),
-        }
-    }
-
-    fn request(&self, key: i16) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend(key.to_be_bytes());
-        body.extend([0, 1, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 1, self.resource]);
+    fn write(&self, body: &mut Vec<u8>) {
         let string = |body: &mut Vec<u8>, text: &str| {
             body.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
             body.extend(text.as_bytes());
         };
-        string(&mut body, &self.name);
+        body.push(self.resource);
+        string(body, &self.name);
         body.push(LITERAL);
-        string(&mut body, &self.principal);
-        string(&mut body, "*");
+        string(body, &self.principal);
+        string(body, "*");
         body.extend([self.operation, ALLOW]);
-        body
     }
+}
+
+/// Adds rules in one request at the broker at `address`, where everybody is the super user.
+pub(crate) fn add(rules: &[Rule], address: &str) -> Result<(), Error> {
+    let answer = send(address, CREATE, rules)?;
+    match results(&answer, rules.len()) {
+        Some([]) => Ok(()),
+        _ => Err(Error::Invalid(format!("the broker refused rules: {answer:?}"))),
+    }
+}
+
+fn send(address: &str, key: i16, rules: &[Rule]) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    body.extend(key.to_be_bytes());
+    body.extend([0, 1, 0, 0, 0, 0, 0xff, 0xff]);
+    body.extend(u32::try_from(rules.len()).unwrap_or(u32::MAX).to_be_bytes());
+    rules.iter().for_each(|rule| rule.write(&mut body));
+    ask(address, &body).during(|| "could not send rules".into())
+}
+
+/// What follows the results for so many rules, if none is an error.
+fn results(answer: &[u8], count: usize) -> Option<&[u8]> {
+    // Correlation and throttle are 0.
+    let rest = answer.strip_prefix(&[0; 8])?;
+    let (told, mut rest) = rest.split_first_chunk()?;
+    if usize::try_from(u32::from_be_bytes(*told)) != Ok(count) {
+        return None;
+    }
+    for _ in 0..count {
+        // No error; then a message, which may be null.
+        let (length, text) = rest.strip_prefix(&[0; 2])?.split_first_chunk()?;
+        rest = text.get(usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0)..)?;
+    }
+    Some(rest)
 }
 
 fn ask(address: &str, body: &[u8]) -> io::Result<Vec<u8>> {
@@ -190,5 +201,17 @@ mod tests {
         ] {
             assert!(matches!(Rule::parse(&wrong), Err(Error::Invalid(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn results_are_read_to_their_end() {
+        let two = [&[0; 8][..], &[0, 0, 0, 2], &[0, 0, 0xff, 0xff], &[0, 0, 0, 1, b'x']].concat();
+        assert_eq!(results(&two, 2), Some(&[][..]));
+        assert_eq!(results(&two, 1), None);
+        for length in 0..two.len() {
+            assert_eq!(results(&two[..length], 2), None, "{length}");
+        }
+        let refused = [&[0; 8][..], &[0, 0, 0, 1], &[0, 31, 0xff, 0xff]].concat();
+        assert_eq!(results(&refused, 1), None);
     }
 }

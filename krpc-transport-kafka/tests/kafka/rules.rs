@@ -19,10 +19,15 @@ use krpc_transport_kafka::{
     acl::{self, Operation, Resource, Rule, Rules},
 };
 use parking_lot::Mutex;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
 
 use crate::{
     secure::{as_user, endpoint, kafka},
-    support::{Driver, PATIENCE, caller, config, service},
+    support::{Driver, PATIENCE, config, service},
 };
 
 const LAZY: [Topic; 3] = [Topic::Results, Topic::Cancels, Topic::Dead];
@@ -179,21 +184,34 @@ fn rules_of(name: &str) -> [Rules; 2] {
         .map(|rules| rules.tickets().dead_letters())
 }
 
-/// Makes a service's topics, as the super user.
-async fn make(name: &str) {
-    let endpoint = KafkaEndpoint::new(kafka().bootstrap(), config()).unwrap();
-    let client = caller(&endpoint, name).await;
-    for topic in LAZY {
-        client.transport.open_topic(0, topic).await.unwrap();
+/// Makes the topics of services, as the super user, in one request.
+async fn make(names: &[String]) {
+    let config = config();
+    let bytes = (config.max_packet_bytes + 1024).to_string();
+    let topics = [Topic::Calls, Topic::Replies].into_iter().chain(LAZY);
+    let topics = topics.flat_map(|topic| names.iter().map(move |name| (name, topic)));
+    let topics: Vec<_> = topics.map(|(name, it)| (config.topic(name, it), it)).collect();
+    let new: Vec<_> = topics
+        .iter()
+        .map(|(name, topic)| {
+            let partitions = i32::try_from(config.partitions(*topic)).unwrap();
+            NewTopic::new(name, partitions, TopicReplication::Fixed(1))
+                .set("max.message.bytes", &bytes)
+        })
+        .collect();
+    let admin = ClientConfig::new().set("bootstrap.servers", kafka().bootstrap()).clone();
+    let admin: AdminClient<DefaultClientContext> = admin.create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for made in admin.create_topics(&new, &options).await.unwrap() {
+        made.unwrap();
     }
-    client.transport.close().await;
 }
 
 /// Waits until all rules that were made before now hold.
 async fn settle() {
     let name = service("settled");
     let [rules, _] = rules_of(&name);
-    rules.list().iter().for_each(|rule| kafka().add_rule(&rule.to_string()).unwrap());
+    kafka().add_rules(&rules.to_string()).unwrap();
     let begin = Instant::now();
     while let Err(told) = work(&rules, &name, None).await {
         assert!(begin.elapsed() < PATIENCE, "{told:?}");
@@ -206,9 +224,7 @@ async fn the_printed_rules_are_enough() {
     for index in 0..2 {
         let name = service("enough");
         let rules = &rules_of(&name)[index];
-        for line in rules.to_string().lines() {
-            kafka().add_rule(line).unwrap();
-        }
+        kafka().add_rules(&rules.to_string()).unwrap();
         settle().await;
         work(rules, &name, None).await.unwrap();
     }
@@ -258,22 +274,22 @@ async fn is_needed(rules: Rules, missing: Rule, name: String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_each_single_rule_it_is_told_which() {
     drop(log().lock());
-    let mut cases = Vec::new();
+    let (mut cases, mut there) = (Vec::new(), Vec::new());
     for index in 0..2 {
         for at in 0..rules_of("x")[index].list().len() {
             let name = service("needed");
             let [client, server] = rules_of(&name);
             let rules = if index == 0 { client } else { server };
             let missing = rules.list().swap_remove(at);
-            for rule in rules.list().iter().filter(|rule| **rule != missing) {
-                kafka().add_rule(&rule.to_string()).unwrap();
-            }
+            let others = rules.to_string().replace(&format!("{missing}\n"), "");
+            kafka().add_rules(&others).unwrap();
             if missing.operation != Operation::Create {
-                make(&name).await;
+                there.push(name.clone());
             }
             cases.push((rules, missing, name));
         }
     }
+    make(&there).await;
     settle().await;
     assert_eq!(cases.len(), 33);
     while !cases.is_empty() {

@@ -56,9 +56,8 @@ pub(crate) fn endpoint(door: Door, security: Security) -> Result<KafkaEndpoint, 
 /// Allows all that a client and a server of this service need, to one user.
 fn allow_all(service: &str, user: &str) {
     let config = config();
-    let rules = [acl::client(&config, service, user), acl::server(&config, service, user)];
-    for rules in rules {
-        rules.list().iter().for_each(|rule| kafka().add_rule(&rule.to_string()).unwrap());
+    for rules in [acl::client(&config, service, user), acl::server(&config, service, user)] {
+        kafka().add_rules(&rules.to_string()).unwrap();
     }
 }
 
