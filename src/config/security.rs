@@ -32,12 +32,13 @@ pub(super) fn secret(value: &str) -> Result<Secret, String> {
     }
 }
 
-/// A value as errors may show it. That of an unknown name is not shown: it may be a password's,
-/// misspelt.
+/// A value as errors may show it, of any name: that of no setting may be a misspelt password's.
 pub(super) fn shown(name: &str, value: &str) -> String {
-    let is_known = KNOBS.iter().any(|knob| knob.name == name);
-    let is_secret = name.ends_with("_PASSWORD");
-    if is_known && !is_secret { value.to_owned() } else { "***".to_owned() }
+    let is_secret = match KNOBS.iter().any(|knob| knob.name == name) {
+        true => name.ends_with("_PASSWORD"),
+        false => ["PAS", "SECRET", "KEY", "TOKEN"].iter().any(|word| name.contains(word)),
+    };
+    if is_secret { "***".to_owned() } else { value.to_owned() }
 }
 
 /// TLS and SASL, as methods of the builders of channels and servers.
