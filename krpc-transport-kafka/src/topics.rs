@@ -74,7 +74,9 @@ impl Role {
             (Self::Client, Topic::Calls | Topic::Cancels)
             | (Self::Server, Topic::Replies | Topic::Results | Topic::Dead) => "write",
             (Self::Client, Topic::Replies | Topic::Results | Topic::Dead)
-            | (Self::Server, Topic::Calls | Topic::Cancels) => "read",
+            | (Self::Server, Topic::Calls | Topic::Cancels)
+            // A server writes it too; a client has nothing to do with it.
+            | (_, Topic::Delayed) => "read",
         }
     }
 }
@@ -131,7 +133,7 @@ impl Setup<'_> {
     /// Whether the topic exists.
     pub(crate) fn is_there(&self, service: &str, topic: Topic) -> Result<bool, SetupError> {
         let name = self.settings.config.topic(service, topic);
-        self.find(&name).map(|found| found.is_some())
+        self.find(&name, self.role.right_to(topic)).map(|found| found.is_some())
     }
 
     fn prepare_all(&self, wanted: &mut [Wanted]) -> Result<(), SetupError> {
