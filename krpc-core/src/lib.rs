@@ -25,6 +25,8 @@ pub mod metadata;
 pub mod murmur2;
 pub mod outbox;
 pub mod policy;
+#[cfg(feature = "seal")]
+pub mod seal;
 pub mod server;
 pub mod status;
 pub mod store;

@@ -79,6 +79,19 @@ impl Header {
         put_routes(out, &self.reply_to[..self.reply_to.len().min(MAX_ROUTES)]);
     }
 
+    /// How many bytes of a packet its header is, whatever its flags, key and routes are.
+    ///
+    /// # Errors
+    /// Anything but the header of a packet of this version.
+    pub fn len_of(packet: &[u8]) -> Result<usize, WireError> {
+        Addresses::peek(packet)?;
+        let mut reader = Reader::new(packet);
+        reader.bytes(FIXED)?;
+        reader.varint()?;
+        routes(&mut reader)?;
+        Ok(packet.len() - reader.peek().len())
+    }
+
     /// Reads a header; the reader then stands at the first frame.
     ///
     /// # Errors

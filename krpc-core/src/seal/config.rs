@@ -1,0 +1,171 @@
+//! How packets are to be sealed, as users say it.
+
+use std::fmt;
+
+use super::{
+    ServiceSeal, compress, error::SealError, format::Level, keys::Key, ring::Ring,
+    verify::CustomHash,
+};
+
+/// How packets are sealed, and which are taken. The same on both sides, as a rule.
+///
+/// What is less well protected than what this side writes is refused, so nobody can talk it down;
+/// what is better protected opens if there is a key for it. Compressed packets are expanded in
+/// any case.
+///
+/// ```
+/// use krpc_core::seal::{Key, Seal};
+///
+/// let key = Key::from_text("9f2c64d1a7b85e03f6c41d2b8a907e553c10fe86b2d4976a0158e3cb7d42af90")?;
+/// let encrypted = Seal::new().compress(3).encrypt(key.clone());
+/// let verified = Seal::new().verify(key);
+/// let by_password = Seal::new().password("correct horse battery staple");
+/// # Ok::<_, krpc_core::seal::SealError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Seal {
+    level: Level,
+    least: Option<Level>,
+    hash: Option<CustomHash>,
+    keys: Vec<Key>,
+    compression: Option<i32>,
+    /// The first mistake: told when it is used.
+    fault: Option<SealError>,
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Seal {
+    /// Packets are not sealed, as long as nothing else is said.
+    pub const fn new() -> Self {
+        Self {
+            level: Level::Unsealed,
+            least: None,
+            hash: None,
+            keys: Vec::new(),
+            compression: None,
+            fault: None,
+        }
+    }
+
+    /// Packets are compressed with Zstandard where that makes them smaller. Level 1 is fast, 3
+    /// usual, 19 the highest; below 1, down to -7, faster yet.
+    pub fn compress(mut self, level: i32) -> Self {
+        self.compression = Some(level);
+        let checked = compress::check_level(level);
+        self.note(checked.err())
+    }
+
+    /// Packets are encrypted with XChaCha20-Poly1305, and thereby verified: who lacks the key
+    /// neither reads nor changes them.
+    pub fn encrypt(mut self, key: Key) -> Self {
+        self.keys.insert(0, key);
+        self.at_level(Level::Encrypted)
+    }
+
+    /// As [`Seal::encrypt`], with a key that Argon2id derives of a password, within some tenths
+    /// of a second for each service. Whoever recorded a packet can try passwords: take a long one.
+    pub fn password(self, password: &str) -> Self {
+        match Key::from_password(password) {
+            Ok(key) => self.encrypt(key),
+            Err(error) => self.note(Some(error)),
+        }
+    }
+
+    /// Packets can be read by anybody and changed by nobody without the key: keyed BLAKE3.
+    pub fn verify(mut self, key: Key) -> Self {
+        self.keys.insert(0, key);
+        self.at_level(Level::Verified)
+    }
+
+    /// Packets bear a checksum, which finds damage, and proves nothing of who wrote them.
+    pub fn checksum(self) -> Self {
+        self.at_level(Level::Checksum)
+    }
+
+    /// Packets bear a hash of the user's own, of 1 to 64 bytes, always as many. The function is
+    /// given all that has to be proven in one piece: header, place, time and content. It is called
+    /// for every packet, while others wait; it must not block.
+    pub fn verify_with(mut self, hash: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let hash = CustomHash::new(hash);
+        // A function that cannot be used is told at once, not by packets that get lost.
+        let fault = hash.hash(&[]).err();
+        self.hash = Some(hash);
+        self.at_level(Level::Custom).note(fault)
+    }
+
+    /// A further key that opens packets, and seals none: the next one or the last one while keys
+    /// are changed, or a caller's.
+    pub fn open_with(mut self, key: Key) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// All keys at once, in the place of those before: the first seals, all open.
+    pub fn keys(mut self, keys: Vec<Key>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The least protection of packets that are taken, if it is not the one that this side writes:
+    /// less while both sides are changed over, one after the other, or more.
+    pub const fn accept(mut self, least: Level) -> Self {
+        self.least = Some(least);
+        self
+    }
+
+    /// How well packets are protected that this side writes.
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The seal of one service: derives its keys. Slow if there are passwords, so not for a thread
+    /// that must not block.
+    ///
+    /// # Errors
+    /// What is wrong with the settings; passwords from which no key can be derived.
+    pub fn bind(&self, service: &str) -> Result<ServiceSeal, SealError> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let keyed = matches!(self.level, Level::Verified | Level::Encrypted);
+        if keyed && self.keys.is_empty() {
+            return Err(SealError::NoKey(self.level));
+        }
+        Ok(ServiceSeal {
+            level: self.level,
+            least: self.least.unwrap_or(self.level),
+            hash: self.hash.clone(),
+            compression: self.compression,
+            ring: Ring::derive(&self.keys, service)?,
+        })
+    }
+
+    fn at_level(mut self, level: Level) -> Self {
+        let first = std::mem::replace(&mut self.level, level);
+        let twice = first != Level::Unsealed && first != level;
+        self.note(twice.then_some(SealError::TwoLevels { first, second: level }))
+    }
+
+    fn note(mut self, fault: Option<SealError>) -> Self {
+        self.fault = self.fault.or(fault);
+        self
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seal")
+            .field("level", &self.level)
+            .field("least", &self.least)
+            .field("keys", &self.keys.len())
+            .field("compression", &self.compression)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
