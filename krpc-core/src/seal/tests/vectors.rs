@@ -3,7 +3,7 @@
 use argon2::{Algorithm, Argon2, AssociatedData, ParamsBuilder, Version};
 
 use super::{
-    super::{encrypt, keys},
+    super::{encrypt, keys::from_password},
     *,
 };
 
@@ -68,9 +68,8 @@ fn argon2id() {
 /// With parameters that take no time: what the password, the salt and the service each change.
 #[test]
 fn passwords_give_a_key_for_each_service_and_salt() {
-    let derive = |password, salt, service| {
-        *keys::from_password(password, salt, service, (64, 1, 1)).unwrap()
-    };
+    let derive =
+        |password, salt, service| *from_password(password, salt, service, (64, 1, 1)).unwrap();
     let one = derive("horse", "", SERVICE);
     assert_eq!(one, derive("horse", "", SERVICE));
     for other in [
