@@ -12,7 +12,7 @@ use std::{fs, path::PathBuf};
 
 use krpc_core::{
     ids::InstanceId,
-    seal::{Key, Level, Opened, Place, Scratch, Seal, Stamp},
+    seal::{Exchange, Key, Level, Opened, Place, Private, Scratch, Seal, Seen, Stamp},
     time::Time,
     transport::Topic,
     wire::packet::{Header, Route},
@@ -60,7 +60,7 @@ fn packet() -> Vec<u8> {
 
 fn stamp() -> Stamp {
     let nonce = *b"nonce of twenty-four by.";
-    Stamp { nonce, sealed_at: SEALED_AT, key: None }
+    Stamp { nonce, sealed_at: SEALED_AT, key: None, private: Private::No }
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -83,15 +83,26 @@ fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
     from_hex(&text.unwrap_or_else(|error| panic!("{name}: {error}; KRPC_BLESS=1 writes it")))
 }
 
-fn check(name: &str, seal: &Seal) {
-    let (seal, mut scratch, mut bytes) =
-        (seal.bind("acme.Sum").unwrap(), Scratch::default(), Vec::new());
-    seal.seal(&mut scratch, &PLACE, &stamp(), &packet(), &mut bytes).unwrap();
+fn exchange(bytes: &[u8; 32]) -> Exchange {
+    Exchange::from_bytes(*bytes)
+}
+
+fn client() -> Exchange {
+    exchange(b"a client's thirty-two bytes, yes")
+}
+
+fn server() -> Exchange {
+    exchange(b"a server's thirty-two bytes, yes")
+}
+
+/// What the golden packet's seal says.
+fn check(name: &str, seal: &Seal, writer: Exchange, private: Private) -> Seen {
+    let seal = seal.bind("acme.Sum").unwrap();
+    let (stamp, mut bytes) = (Stamp { private, ..stamp() }, Vec::new());
+    seal.seal(&mut Scratch::with_exchange(writer), &PLACE, &stamp, &packet(), &mut bytes).unwrap();
     let golden = golden(name, &bytes);
-    let Opened::Sealed { packet: opened, seen } = seal.open(&mut scratch, &PLACE, &golden).unwrap()
-    else {
-        panic!("{name} is not sealed");
-    };
+    let opened = seal.open(&mut Scratch::with_exchange(client()), &PLACE, &golden).unwrap();
+    let Opened::Sealed { packet: opened, seen } = opened else { panic!("{name} is not sealed") };
     assert_eq!(opened, packet(), "{name}");
     assert_eq!(seen.level, seal.level());
     if !name.contains("compressed") {
@@ -101,17 +112,28 @@ fn check(name: &str, seal: &Seal) {
         assert_eq!(seen.sealed_at, Some(SEALED_AT));
     }
     assert_eq!(seen.caller.as_deref(), name.contains("caller").then_some("billing"));
+    seen
 }
 
 #[test]
 fn sealed_packets_are_written_and_read_as_ever() {
     for (name, seal) in settings() {
-        check(name, &seal);
+        check(name, &seal, client(), Private::No);
     }
+}
+
+#[test]
+fn private_packets_are_written_and_read_as_ever() {
+    let seal = Seal::new().encrypt(key());
+    let offer = check("encrypted_offer", &seal, client(), Private::Offer).offer;
+    assert_eq!(offer, Some(client().public()));
+    let answer = Private::For(client().public());
+    assert!(check("encrypted_private", &seal, server(), answer).private);
 }
 
 /// On its own, for deriving the key takes a while.
 #[test]
 fn a_packet_encrypted_by_a_password_is_written_and_read_as_ever() {
-    check("encrypted_password", &Seal::new().password("correct horse battery staple"));
+    let seal = Seal::new().password("correct horse battery staple");
+    check("encrypted_password", &seal, client(), Private::No);
 }

@@ -36,6 +36,9 @@ pub enum OpenError {
     /// It bears a custom hash, and there is no function for it.
     #[error("the packet bears a custom hash, for which there is no function here")]
     NoHash,
+    /// It is for one client alone, and this is none that asked for that.
+    #[error("the packet is for one client alone, and nothing here asked for such")]
+    NoExchange,
     /// The seal does not hold: damaged, forged, or from another topic, partition or service.
     #[error("the seal does not hold: damaged, forged, or moved here")]
     Broken,
@@ -63,6 +66,7 @@ impl OpenError {
             Self::TooWeak { .. } => "too_weak",
             Self::UnknownKey(_) => "unknown_key",
             Self::NoHash => "no_hash",
+            Self::NoExchange => "no_exchange",
             Self::Broken => "bad_seal",
             Self::Expands { .. } => "expansion",
             Self::Compression => "bad_compression",
@@ -135,6 +139,10 @@ pub enum SealError {
         /// The limit.
         max: usize,
     },
+    /// An answer for one client alone cannot be sealed: there is no [`Exchange`](super::Exchange),
+    /// packets are not encrypted, or what the client offered is no key.
+    #[error("an answer cannot be sealed for one client alone")]
+    NoExchange,
     /// What is to be sealed is no packet, or one that is sealed already.
     #[error("only an unsealed packet can be sealed")]
     NoPacket,

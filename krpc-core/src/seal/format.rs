@@ -1,20 +1,22 @@
 //! What of a sealed packet is in the clear, and what its seal covers.
 //!
 //! ```text
-//! sealed  = header bytes [sealed-at(8) trailer]
-//! flags   = bit 0: compressed · bits 1–3: the level's number · the others 0
+//! sealed  = header bytes [public-key(32)] [sealed-at(8) trailer]
+//! flags   = bit 0: compressed · bits 1–3: the level's number · the others 0, but if encrypted
+//!           bit 4: the public key is the sender's, for answers · bit 5: it is that of who answers,
+//!           and the key is derived with it
 //! trailer = nonce(24) tag(16)    encrypted
 //!           mac(16)              verified, or a checksum
 //!           hash n(1)            custom, n bytes of hash
 //! covered = "kR seal 1" topic-kind(1) partition(4) length(4) topic length(4) header
-//!           sealed-at(8) bytes
+//!           [public-key(32)] sealed-at(8) bytes
 //! ```
 //! The trailer stands behind the bytes, so that encrypting moves nothing. Every part of what is
-//! covered has a length in front of it or a fixed one, so no two packets cover the same bytes.
+//! covered has a length in front of it or one that the header tells, so no two packets cover the same bytes.
 
 use std::fmt;
 
-use super::error::OpenError;
+use super::{error::OpenError, exchange::Public};
 use crate::{time::Time, transport::Topic};
 
 /// Bytes of the time before a trailer.
@@ -22,6 +24,9 @@ pub(super) const TIME_LEN: usize = 8;
 
 /// Bytes of a nonce.
 pub(super) const NONCE_LEN: usize = 24;
+
+/// Bytes of the public half of a key.
+pub(super) const PUBLIC_LEN: usize = 32;
 
 /// Bytes of a tag, of a MAC and of a checksum.
 pub(super) const TAG_LEN: usize = 16;
@@ -39,6 +44,8 @@ const DOMAIN: &[u8] = b"kR seal 1";
 
 const COMPRESSED: u8 = 0b0000_0001;
 const LEVEL: u8 = 0b0000_1110;
+const OFFER: u8 = 0b0001_0000;
+const PRIVATE: u8 = 0b0010_0000;
 
 /// How well a packet is protected, from the least to the most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -83,7 +90,7 @@ impl Level {
             Self::Unsealed => 0,
             Self::Checksum | Self::Verified => TIME_LEN + TAG_LEN,
             Self::Custom => TIME_LEN + MAX_HASH_BYTES + 1,
-            Self::Encrypted => TIME_LEN + NONCE_LEN + TAG_LEN,
+            Self::Encrypted => PUBLIC_LEN + TIME_LEN + NONCE_LEN + TAG_LEN,
         }
     }
 }
@@ -152,6 +159,18 @@ pub(super) struct Mark {
     pub(super) compressed: bool,
     /// Zero where there is no key.
     pub(super) key: u32,
+    pub(super) exchange: Exchanging,
+}
+
+/// What the public key of a packet is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Exchanging {
+    /// There is none.
+    No,
+    /// Answers may be for whoever has its other half alone.
+    Offer,
+    /// It is half of what the packet is encrypted with.
+    Private,
 }
 
 impl Mark {
@@ -162,21 +181,29 @@ impl Mark {
         };
         let key = u32::from_be_bytes(key);
         let unknown = || OpenError::UnknownFlags(flags);
-        if flags & !(COMPRESSED | LEVEL) != 0 {
-            return Err(unknown());
-        }
         let level = Level::of((flags & LEVEL) >> 1).ok_or_else(unknown)?;
+        let exchange = match (flags & !(COMPRESSED | LEVEL), level) {
+            (0, _) => Exchanging::No,
+            (OFFER, Level::Encrypted) => Exchanging::Offer,
+            (PRIVATE, Level::Encrypted) => Exchanging::Private,
+            _ => return Err(unknown()),
+        };
         let keyed = matches!(level, Level::Verified | Level::Encrypted);
         if keyed != (key != 0) {
             return Err(OpenError::UnknownKey(KeyId(key)));
         }
-        Ok(Self { level, compressed: flags & COMPRESSED != 0, key })
+        Ok(Self { level, compressed: flags & COMPRESSED != 0, key, exchange })
     }
 
     /// Writes it into a header.
     pub(super) fn write(self, header: &mut [u8]) {
         let compressed = if self.compressed { COMPRESSED } else { 0 };
-        header[FLAGS_AT] = self.level.number() << 1 | compressed;
+        let exchange = match self.exchange {
+            Exchanging::No => 0,
+            Exchanging::Offer => OFFER,
+            Exchanging::Private => PRIVATE,
+        };
+        header[FLAGS_AT] = self.level.number() << 1 | compressed | exchange;
         header[KEY_AT..KEY_END].copy_from_slice(&self.key.to_be_bytes());
     }
 
@@ -187,7 +214,13 @@ impl Mark {
 }
 
 /// Appends what the seal covers, up to the bytes themselves.
-pub(super) fn put_covered(out: &mut Vec<u8>, place: &Place<'_>, header: &[u8], sealed_at: Time) {
+pub(super) fn put_covered(
+    out: &mut Vec<u8>,
+    place: &Place<'_>,
+    header: &[u8],
+    public: Option<Public>,
+    sealed_at: Time,
+) {
     // Kafka's topics have at most 249 characters, and a header has a bound of its own.
     let [topic, header_len] = [place.name.len(), header.len()]
         .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
@@ -198,6 +231,9 @@ pub(super) fn put_covered(out: &mut Vec<u8>, place: &Place<'_>, header: &[u8], s
     out.extend_from_slice(place.name.as_bytes());
     out.extend_from_slice(&header_len);
     out.extend_from_slice(header);
+    if let Some(public) = public {
+        out.extend_from_slice(&public.0);
+    }
     out.extend_from_slice(&sealed_at.as_micros().to_be_bytes());
 }
 

@@ -4,14 +4,18 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{format::put_covered, *};
 use crate::{
     ids::InstanceId,
     transport::Topic,
-    wire::packet::{Route, Routes},
+    wire::{
+        MAX_PACKET_BYTES,
+        packet::{Header, Route, Routes},
+    },
 };
 
 mod keys;
+mod private;
 mod vectors;
 
 const SERVICE: &str = "acme.Sum";
@@ -24,7 +28,12 @@ fn key(byte: u8) -> Key {
 }
 
 fn stamp() -> Stamp {
-    Stamp { nonce: [9; NONCE_LEN], sealed_at: Time::from_micros(1_800_000_000_000_000), key: None }
+    Stamp {
+        nonce: [9; NONCE_LEN],
+        sealed_at: Time::from_micros(1_800_000_000_000_000),
+        key: None,
+        private: Private::No,
+    }
 }
 
 /// A packet, and bytes that stand for its frames.
@@ -113,7 +122,7 @@ proptest! {
         let (mut scratch, mut out) = (Scratch::default(), Vec::new());
         for seal in settings().iter().map(bound) {
             let sealed_at = Time::from_micros(micros);
-            let stamp = Stamp { nonce, sealed_at, key: None };
+            let stamp = Stamp { nonce, sealed_at, key: None, private: Private::No };
             seal.seal(&mut scratch, &PLACE, &stamp, &packet, &mut out).unwrap();
             prop_assert!(out.len() <= packet.len() + seal.level().overhead());
             let opened = seal.open(&mut scratch, &PLACE, &out).unwrap();
@@ -224,7 +233,7 @@ fn a_packet_opens_in_its_place_only() {
 fn parts_of_what_is_covered_cannot_be_taken_for_each_other() {
     let covered = |name, header: &[u8]| {
         let mut out = Vec::new();
-        put_covered(&mut out, &Place { name, ..PLACE }, header, Time::default());
+        put_covered(&mut out, &Place { name, ..PLACE }, header, None, Time::default());
         out
     };
     assert_ne!(covered("ab", b"c"), covered("a", b"bc"));
@@ -328,12 +337,14 @@ fn what_expands_beyond_its_claim_or_the_limit_is_refused() {
 #[test]
 fn a_packet_as_large_as_may_be_opens_and_no_larger_one_is_written() {
     let seal = bound(&Seal::new().encrypt(key(1)));
-    let head = packet(&[]).len();
-    let most = MAX_PACKET_BYTES - seal.level().overhead() - head;
-    assert!(open(&seal, &sealed(&seal, &packet(&vec![7; most]))).is_ok());
-    let mut out = Vec::new();
+    let (mut scratch, mut out) = (private::exchange(11), Vec::new());
+    let stamp = Stamp { private: Private::Offer, ..stamp() };
+    let most = MAX_PACKET_BYTES - seal.level().overhead() - packet(&[]).len();
+    seal.seal(&mut scratch, &PLACE, &stamp, &packet(&vec![7; most]), &mut out).unwrap();
+    assert_eq!(out.len(), MAX_PACKET_BYTES);
+    assert!(open(&seal, &out).is_ok());
     let one_more = packet(&vec![7; most + 1]);
-    let refused = seal.seal(&mut Scratch::default(), &PLACE, &stamp(), &one_more, &mut out);
+    let refused = seal.seal(&mut scratch, &PLACE, &stamp, &one_more, &mut out);
     let (len, max) = (MAX_PACKET_BYTES + 1, MAX_PACKET_BYTES);
     assert_eq!(refused, Err(SealError::TooLarge { len, max }));
     assert_eq!(open(&seal, &vec![0; max + 1]), Err(OpenError::TooLarge { max }));

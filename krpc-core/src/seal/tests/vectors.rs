@@ -3,11 +3,11 @@
 use argon2::{Algorithm, Argon2, AssociatedData, ParamsBuilder, Version};
 
 use super::{
-    super::{encrypt, keys::from_password},
+    super::{encrypt, keys::from_password, verify::mac},
     *,
 };
 
-fn hex<const N: usize>(text: &str) -> [u8; N] {
+pub(super) fn hex<const N: usize>(text: &str) -> [u8; N] {
     let digits: Vec<_> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
     let bytes: Vec<_> = digits.chunks(2).map(|two| u8::try_from(two[0] << 4 | two[1])).collect();
     std::array::from_fn(|n| bytes[n].unwrap())
