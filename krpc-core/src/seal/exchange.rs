@@ -13,6 +13,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::{
+    error::SealError,
     format::{KeyId, PUBLIC_LEN, topic_number},
     keys::{Derived, ServiceKey},
 };
@@ -88,6 +89,18 @@ impl Exchange {
             room.copy_from_slice(part);
         }
         Some(Zeroizing::new(blake3::derive_key(PRIVATE, &*material)))
+    }
+
+    /// The key of answers to who made an offer, which was opened and so is no stranger's.
+    pub(super) fn answer(
+        &mut self,
+        asks: Public,
+        key: &ServiceKey,
+        topic: Topic,
+    ) -> Result<Derived, SealError> {
+        let common = self.common(Side::Answers, asks, key, topic).ok_or(SealError::NoExchange)?;
+        self.remember(asks, key.id, topic, common.clone());
+        Ok(common)
     }
 
     /// Remembers such a key: only when it was found to be right, or strangers could fill the room.

@@ -12,7 +12,8 @@
 //!           [public-key(32)] sealed-at(8) bytes
 //! ```
 //! The trailer stands behind the bytes, so that encrypting moves nothing. Every part of what is
-//! covered has a length in front of it or one that the header tells, so no two packets cover the same bytes.
+//! covered has a length in front of it, or one that the header tells. So no two packets cover the
+//! same bytes.
 
 use std::fmt;
 

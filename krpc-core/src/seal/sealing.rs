@@ -3,7 +3,7 @@
 use super::{
     Private, Scratch, ServiceSeal, Stamp, encrypt,
     error::SealError,
-    exchange::{Exchange, Public, Side},
+    exchange::{Exchange, Public},
     format::{Exchanging, KeyId, Level, Mark, Place, put_covered},
     keys::ServiceKey,
     verify::{CHECKSUM_KEY, mac},
@@ -73,10 +73,7 @@ impl ServiceSeal {
             (Level::Encrypted, Some(key), _) => {
                 let derived = match (stamp.private, exchange) {
                     (Private::For(asker), Some(exchange)) => {
-                        let common = exchange.common(Side::Answers, asker, key, place.topic);
-                        let common = common.ok_or(SealError::NoExchange)?;
-                        exchange.remember(asker, key.id, place.topic, common.clone());
-                        common
+                        exchange.answer(asker, key, place.topic)?
                     }
                     _ => key.encrypts(place.topic).clone(),
                 };
