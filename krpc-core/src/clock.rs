@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
     ids::InstanceId,
+    sealing::Nonce,
     store::ClaimId,
     time::{Time, micros},
 };
@@ -67,6 +68,14 @@ pub fn fresh_instance() -> InstanceId {
 /// As [`fresh_instance`].
 pub(crate) fn fresh_claim() -> ClaimId {
     ClaimId::from_bytes(random())
+}
+
+/// Random bytes for sealing one packet.
+///
+/// # Panics
+/// As [`fresh_instance`].
+pub fn fresh_nonce() -> Nonce {
+    random()
 }
 
 /// A number that nobody can foresee.

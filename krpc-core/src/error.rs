@@ -99,6 +99,14 @@ pub enum SetupError {
     /// A server without a service.
     #[error("a server needs at least one service: call .serve(…)")]
     NoService,
+    /// Packets of a service cannot be sealed as they are to be.
+    #[error("packets of {service} cannot be sealed: {cause}")]
+    Seal {
+        /// The service.
+        service: String,
+        /// What is wrong with the settings or the keys; nothing secret.
+        cause: String,
+    },
     /// The broker did not answer in time.
     #[error("no answer from {endpoint} within {waited:?}: {cause}")]
     Unreachable {

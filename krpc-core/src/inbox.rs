@@ -76,6 +76,26 @@ causes! {
     /// A reply in a packet that is for everyone.
     /// Test: `a_reply_for_everyone_is_misrouted`.
     MisroutedReply = "misrouted_reply";
+    /// A packet that is protected less well than is demanded here, such as not at all.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    TooWeak = "too_weak";
+    /// A packet that is sealed with a key that is not known here.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    UnknownKey = "unknown_key";
+    /// A packet with a hash of a user's own, where there is no function for it.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    NoHash = "no_hash";
+    /// A packet for one client alone, where nobody asked for such.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    NoExchange = "no_exchange";
+    /// A packet whose seal does not hold: damaged, forged, or written elsewhere.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    BadSeal = "bad_seal";
+    /// A packet that claims to be larger than one may be when it is expanded.
+    /// Test: `each_way_not_to_open_has_its_cause`.
+    Expansion = "expansion";
+    /// A packet that cannot be expanded. Test: `each_way_not_to_open_has_its_cause`.
+    BadCompression = "bad_compression";
     /// A record of a partition that is not (or no longer) owned.
     /// Test: `records_of_a_partition_that_is_not_owned_are_dropped`.
     NotOwned = "not_owned";
@@ -219,7 +239,7 @@ impl<'a> Packet<'a> {
 }
 
 /// What a packet that does not open is counted as.
-fn cause(error: WireError) -> DropCause {
+pub(crate) const fn cause(error: WireError) -> DropCause {
     match error {
         WireError::Empty => DropCause::Empty,
         WireError::BadMagic => DropCause::BadMagic,

@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod policy;
 #[cfg(feature = "seal")]
 pub mod seal;
+pub mod sealing;
 pub mod server;
 pub mod status;
 pub mod store;

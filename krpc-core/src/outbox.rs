@@ -9,6 +9,8 @@
 //! from: [`crate::client::machine`] (requests, cancels), [`crate::server::machine`] (replies)
 //! to: [`crate::transport::Producer`]; delivery reports come back to [`Outbox::handle_delivered`]
 
+mod seals;
+
 use std::{collections::VecDeque, time::Duration};
 
 use foldhash::{HashMap, HashMapExt};
@@ -16,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::{
     ids::InstanceId,
+    sealing::Sealer,
     status::Status,
     time::Time,
     transport::{Rejected, Target},
@@ -114,6 +117,7 @@ pub struct Outbox<C> {
     stalled: Option<Time>,
     corked: Option<Time>,
     spare: Vec<Vec<u8>>,
+    sealer: Option<Box<Sealer>>,
 }
 
 #[derive(Debug)]
@@ -147,6 +151,7 @@ struct Packet<C> {
     frames: usize,
     cookies: Cookies<C>,
     give_up: Time,
+    sealed: bool,
 }
 
 #[derive(Debug)]
@@ -156,11 +161,26 @@ struct Flight<C> {
     cookies: Cookies<C>,
     give_up: Time,
     sent: Time,
+    sealed: bool,
+}
+
+impl<C> Flight<C> {
+    /// The packet, to be sent once more.
+    fn again(self, payload: Vec<u8>) -> (LaneKey, Packet<C>) {
+        let Self { lane, frames, cookies, give_up, sealed, .. } = self;
+        (lane, Packet { payload, frames, cookies, give_up, sealed })
+    }
 }
 
 impl<C> Default for Packet<C> {
     fn default() -> Self {
-        Self { payload: Vec::new(), frames: 0, cookies: Cookies::new(), give_up: Time::default() }
+        Self {
+            payload: Vec::new(),
+            frames: 0,
+            cookies: Cookies::new(),
+            give_up: Time::default(),
+            sealed: false,
+        }
     }
 }
 
@@ -187,6 +207,7 @@ impl<C> Outbox<C> {
             stalled: None,
             corked: None,
             spare: Vec::new(),
+            sealer: None,
         }
     }
 
@@ -280,8 +301,7 @@ impl<C> Outbox<C> {
             Err((status, payload))
                 if status.is_retryable() && !flight.lane.target.exact && now < flight.give_up =>
             {
-                let Flight { lane, frames, cookies, give_up, .. } = flight;
-                let packet = Packet { payload: payload.to_vec(), frames, cookies, give_up };
+                let (lane, packet) = flight.again(payload.to_vec());
                 self.retries.push_back((now + RETRY_BACKOFF, lane, packet));
                 Report::Retried
             }
@@ -311,8 +331,7 @@ impl<C> Outbox<C> {
         match rejected {
             Rejected::Failed(status) => Some((flight.cookies, status)),
             Rejected::Full => {
-                let Flight { lane, frames, cookies, give_up, .. } = flight;
-                let packet = Packet { payload: transmit.payload, frames, cookies, give_up };
+                let (lane, packet) = flight.again(transmit.payload);
                 // In front: it must not be overtaken by what gathered meanwhile.
                 self.requeue(lane, packet);
                 self.stalled = Some(now + RETRY_BACKOFF);
@@ -331,7 +350,7 @@ impl<C> Outbox<C> {
         }
     }
 
-    /// The next packet to hand to the transport.
+    /// The next packet to hand to the transport, when [`Outbox::seal`] has seen it.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.cork_is_over(now);
         if self.stalled.is_some() || self.corked.is_some() {
@@ -353,9 +372,10 @@ impl<C> Outbox<C> {
             }
             let token = self.next_token;
             self.next_token += 1;
-            let Packet { payload, frames, cookies, give_up } = packet;
+            let Packet { payload, frames, cookies, give_up, sealed } = packet;
             self.waiting -= frames;
-            self.in_flight.insert(token, Flight { lane: key, frames, cookies, give_up, sent: now });
+            let flight = Flight { lane: key, frames, cookies, give_up, sent: now, sealed };
+            self.in_flight.insert(token, flight);
             return Some(Transmit { target: key.target, token, payload });
         }
     }

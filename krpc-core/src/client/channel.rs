@@ -41,6 +41,7 @@ use crate::{
     error::SetupError,
     hello::Hello,
     ids::{CallId, InstanceId},
+    sealing::{SealSettings, Sealing},
     status::{Code, Status},
     time::Time,
     transport::{BoxFuture, ClientTransport, Endpoint, flush},
@@ -68,6 +69,8 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// The share of such calls that may be repeated, of each service: see [`Budget`].
     pub retry_budget: f64,
+    /// How packets are sealed, if they are.
+    pub seal: Option<Arc<dyn SealSettings>>,
 }
 
 impl Default for ClientOptions {
@@ -81,6 +84,7 @@ impl Default for ClientOptions {
             max_packet_bytes: wire::MAX_PACKET_BYTES,
             retry: RetryPolicy::new(),
             retry_budget: 0.1,
+            seal: None,
         }
     }
 }
@@ -139,6 +143,7 @@ pub(crate) struct ServiceChannel {
     pub(super) results: ResultsEnd,
     /// Reads them, when somebody comes for them.
     pub(super) readers: Readers,
+    seal: OnceLock<Arc<dyn Sealing>>,
 }
 
 /// What a channel's calls for one service are doing.
@@ -260,6 +265,7 @@ impl Channel {
             runtime: OnceLock::new(),
             results: ResultsEnd::default(),
             readers: Readers::default(),
+            seal: OnceLock::new(),
         });
         if let Some(status) = self.inner.closed.get() {
             service.close(status);

@@ -8,6 +8,8 @@ use std::{
     task::Waker,
 };
 
+use bytes::Bytes;
+
 use super::{
     channel::{Inner, ServiceChannel},
     machine::ClientMachine,
@@ -65,8 +67,16 @@ impl ProducerEvents for Events {
 }
 
 impl ClientEvents for Events {
-    fn arrived(&self, record: Record) {
+    fn arrived(&self, mut record: Record) {
         let Some(service) = self.service(usize::from(record.partition.service)) else { return };
+        if let Err(cause) = service.unseal(&mut record) {
+            service.with(|machine, _| machine.handle_refused(cause));
+            if record.topic == Topic::Replies {
+                return;
+            }
+            // That it was there counts: others wait until the topic is read.
+            record.payload = Bytes::new();
+        }
         match record.topic {
             Topic::Dead => service.letters.arrived(&record),
             Topic::Results => service.readers.arrived(&record),

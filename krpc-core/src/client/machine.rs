@@ -19,6 +19,7 @@ use crate::{
     ids::{CallId, InstanceId},
     inbox::{DropCause, DropCounts, Inbox},
     outbox::{Cookies, LaneKey, Outbox, Report, Transmit},
+    sealing::Sealer,
     status::{Code, Status},
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Target, Topic, Topology},
@@ -78,6 +79,21 @@ impl<W> ClientMachine<W> {
             receipts: 0,
             setup,
         }
+    }
+
+    /// The same client, whose packets are sealed.
+    #[must_use]
+    pub fn with_sealer(mut self, sealer: Option<Sealer>) -> Self {
+        if let Some(sealer) = sealer {
+            self.setup.max_packet_bytes -= sealer.overhead().min(self.setup.max_packet_bytes);
+            self.outbox.seal_with(sealer);
+        }
+        self
+    }
+
+    /// A record whose seal does not hold: nothing in it takes effect.
+    pub const fn handle_refused(&mut self, cause: DropCause) {
+        self.inbox.count(cause);
     }
 
     /// Puts a packet without frames on its way, whose delivery report teaches the distance to the
@@ -212,7 +228,13 @@ impl<W> ClientMachine<W> {
     /// The next packet to send.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.wait_no_longer(now);
-        self.outbox.poll_transmit(now)
+        loop {
+            let mut transmit = self.outbox.poll_transmit(now)?;
+            match self.outbox.seal(&mut transmit, &self.clock, now) {
+                Ok(()) => return Some(transmit),
+                Err(status) => self.handle_rejected(transmit, Rejected::Failed(status), now),
+            }
+        }
     }
 
     /// Whether requests wait for a delivery report.

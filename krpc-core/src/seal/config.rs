@@ -1,9 +1,14 @@
 //! How packets are to be sealed, as users say it.
 
-use std::fmt;
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    ServiceSeal, compress, error::SealError, format::Level, keys::Key, ring::Ring,
+    ServiceSeal, compress,
+    error::SealError,
+    format::Level,
+    keys::Key,
+    live::{REFRESH, Source},
+    ring::{KeyProvider, Ring},
     verify::CustomHash,
 };
 
@@ -30,6 +35,7 @@ pub struct Seal {
     hash: Option<CustomHash>,
     keys: Vec<Key>,
     compression: Option<i32>,
+    source: Option<Source>,
     /// The first mistake: told when it is used.
     fault: Option<SealError>,
 }
@@ -49,6 +55,7 @@ impl Seal {
             hash: None,
             keys: Vec::new(),
             compression: None,
+            source: None,
             fault: None,
         }
     }
@@ -112,6 +119,25 @@ impl Seal {
         self
     }
 
+    /// Packets are encrypted with keys that come from elsewhere: fetched when a service is opened,
+    /// and every minute. While they cannot be fetched those of before stay.
+    pub fn encrypt_from(self, provider: impl KeyProvider) -> Self {
+        self.keys_from(provider).at_level(Level::Encrypted)
+    }
+
+    /// As [`Seal::encrypt_from`], for [`Seal::verify`].
+    pub fn verify_from(self, provider: impl KeyProvider) -> Self {
+        self.keys_from(provider).at_level(Level::Verified)
+    }
+
+    /// How often keys are fetched that come from elsewhere, if not every minute.
+    pub const fn refresh(mut self, every: Duration) -> Self {
+        if let Some(source) = &mut self.source {
+            source.every = every;
+        }
+        self
+    }
+
     /// The least protection of packets that are taken, if it is not the one that this side writes:
     /// less while both sides are changed over, one after the other, or more.
     pub const fn accept(mut self, least: Level) -> Self {
@@ -144,6 +170,15 @@ impl Seal {
             compression: self.compression,
             ring: Ring::derive(&self.keys, service)?,
         })
+    }
+
+    fn keys_from(mut self, provider: impl KeyProvider) -> Self {
+        self.source = Some(Source { provider: Arc::new(provider), every: REFRESH });
+        self
+    }
+
+    pub(super) const fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
     }
 
     fn at_level(mut self, level: Level) -> Self {

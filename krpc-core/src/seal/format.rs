@@ -18,13 +18,11 @@
 use std::fmt;
 
 use super::{error::OpenError, exchange::Public};
+pub(super) use crate::sealing::NONCE_LEN;
 use crate::{time::Time, transport::Topic};
 
 /// Bytes of the time before a trailer.
 pub(super) const TIME_LEN: usize = 8;
-
-/// Bytes of a nonce.
-pub(super) const NONCE_LEN: usize = 24;
 
 /// Bytes of the public half of a key.
 pub(super) const PUBLIC_LEN: usize = 32;
@@ -150,7 +148,17 @@ pub(super) const fn topic_number(topic: Topic) -> u8 {
         Topic::Results => 3,
         Topic::Dead => 4,
         Topic::Cancels => 5,
+        Topic::Delayed => 6,
     }
+}
+
+/// Every kind of topic, by its number. Each has keys of its own.
+pub(super) const TOPICS: [Topic; 6] =
+    [Topic::Calls, Topic::Replies, Topic::Results, Topic::Dead, Topic::Cancels, Topic::Delayed];
+
+/// The place of a topic among them.
+pub(super) fn slot(topic: Topic) -> usize {
+    usize::from(topic_number(topic) - 1)
 }
 
 /// What the clear header says of the seal.

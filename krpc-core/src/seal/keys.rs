@@ -11,14 +11,15 @@
 //!
 //! All of it is erased when it is dropped, and has no `Debug` that shows it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::{
     error::SealError,
-    format::{KeyId, topic_number},
+    format::{KeyId, TOPICS, slot, topic_number},
 };
 use crate::transport::Topic;
 
@@ -40,10 +41,6 @@ const ID: &str = "kRPC seal 1: id of a key";
 const ENCRYPT: &str = "kRPC seal 1: key that encrypts packets";
 const VERIFY: &str = "kRPC seal 1: key that verifies packets";
 
-/// The topics that have keys of their own.
-const TOPICS: [Topic; 5] =
-    [Topic::Calls, Topic::Replies, Topic::Results, Topic::Dead, Topic::Cancels];
-
 /// The bytes of a derived key.
 pub(super) type Derived = Zeroizing<[u8; KEY_BYTES]>;
 
@@ -57,7 +54,15 @@ pub struct Key {
 #[derive(Clone)]
 enum Secret {
     Bytes(Derived),
-    Password { password: Zeroizing<String>, salt: String },
+    Password(Arc<Password>),
+}
+
+struct Password {
+    password: Zeroizing<String>,
+    salt: String,
+    /// What was derived, by service: a client and a server of one process, or a seal that is made
+    /// anew, need not wait twice.
+    derived: Mutex<BTreeMap<String, Derived>>,
 }
 
 impl Key {
@@ -115,7 +120,8 @@ impl Key {
             return Err(SealError::EmptyPassword);
         }
         let (password, salt) = (Zeroizing::new(password.to_owned()), salt.to_owned());
-        Ok(Self { secret: Secret::Password { password, salt }, caller: None })
+        let password = Arc::new(Password { password, salt, derived: Mutex::default() });
+        Ok(Self { secret: Secret::Password(password), caller: None })
     }
 
     /// The same key as that of one caller. The name is bound into it: a packet that opens with it
@@ -140,12 +146,23 @@ impl Key {
     pub(super) fn derive(&self, service: &str) -> Result<ServiceKey, SealError> {
         let root = match &self.secret {
             Secret::Bytes(bytes) => bytes.clone(),
-            Secret::Password { password, salt } => {
-                let params = (PASSWORD_MEMORY_KIB, PASSWORD_PASSES, PASSWORD_LANES);
-                from_password(password, salt, service, params)?
-            }
+            Secret::Password(password) => password.derive(service)?,
         };
         Ok(ServiceKey::derive(&root, self.caller.clone(), service))
+    }
+}
+
+impl Password {
+    fn derive(&self, service: &str) -> Result<Derived, SealError> {
+        // Held meanwhile: who else comes for this service waits for the same.
+        let mut derived = self.derived.lock();
+        if let Some(root) = derived.get(service) {
+            return Ok(root.clone());
+        }
+        let params = (PASSWORD_MEMORY_KIB, PASSWORD_PASSES, PASSWORD_LANES);
+        let root = from_password(&self.password, &self.salt, service, params)?;
+        derived.insert(service.to_owned(), root.clone());
+        Ok(root)
     }
 }
 
@@ -227,9 +244,4 @@ impl ServiceKey {
     pub(super) fn verifies(&self, topic: Topic) -> &Derived {
         &self.verify[slot(topic)]
     }
-}
-
-/// The place of a topic's keys.
-fn slot(topic: Topic) -> usize {
-    usize::from(topic_number(topic) - 1)
 }

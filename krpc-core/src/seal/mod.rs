@@ -9,10 +9,10 @@
 //! place does not open there; one that is written again to the same place does, and the windows
 //! over packet sequences tell it.
 //!
-//! Pure: time and nonces are arguments.
+//! Pure: time and nonces are arguments. Only `live` is a driver, which brings them.
 //!
-//! from: the outbox, whose packets are sealed before they are sent, and the transport's records,
-//! which are opened before the inbox reads them · to: the same
+//! from: [`crate::sealing`]: the outbox, whose packets are sealed before they are sent, and the
+//! transport's records, which are opened before the inbox reads them · to: the same
 
 mod compress;
 mod config;
@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod format;
 mod keys;
+mod live;
 mod opening;
 mod ring;
 mod sealing;

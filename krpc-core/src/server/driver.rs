@@ -38,6 +38,7 @@ use crate::{
     error::{SetupError, ShutdownError},
     hello::Hello,
     ids::{InstanceId, PartitionId},
+    sealing::Sealing,
     status::{Code, Status},
     time::Time,
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     batch: Arc<Batch>,
     pace: Pace,
     hello: Hello,
+    /// Of each service, if packets are sealed.
+    seals: OnceLock<Vec<Arc<dyn Sealing>>>,
     /// Why the transport is beyond repair, if it is; `over` is cancelled then.
     broken: OnceLock<Status>,
     over: CancellationToken,
@@ -105,7 +108,8 @@ impl Server {
         }
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
         let machine = ServerMachine::new(shared.me, topics, limit, max_packet)
-            .with_attempts(shared.options.attempts);
+            .with_attempts(shared.options.attempts)
+            .with_sealer(shared.seal(endpoint).await?);
         shared.machine.get_or_init(|| Mutex::new(machine));
         let patience = &shared.options;
         let patience = (!patience.keep_trying).then_some(patience.connect_timeout);
@@ -184,6 +188,7 @@ impl Shared {
             quiet: Notify::new(),
             commits: Arc::default(),
             hello: Hello::default(),
+            seals: OnceLock::new(),
             broken: OnceLock::new(),
             over: CancellationToken::new(),
         }

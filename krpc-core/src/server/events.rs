@@ -36,11 +36,13 @@ impl ServerEvents for Events {
         shared.with(|machine, now| machine.handle_assigned(&partitions, now));
     }
 
-    fn arrived(&self, record: Record) {
+    fn arrived(&self, mut record: Record) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.with(|machine, now| match record.topic {
-            Topic::Cancels => machine.handle_cancels(&record, now),
-            Topic::Delayed => machine.handle_delayed(&record, now),
+        let opened = shared.open(&mut record);
+        shared.with(|machine, now| match (opened, record.topic) {
+            (Err(cause), _) => machine.handle_refused(&record, cause, now),
+            (_, Topic::Cancels) => machine.handle_cancels(&record, now),
+            (_, Topic::Delayed) => machine.handle_delayed(&record, now),
             _ => machine.handle_record(&record, now),
         });
     }

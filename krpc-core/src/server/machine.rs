@@ -130,8 +130,7 @@ impl<K: Clone> ServerMachine<K> {
     /// A record of an owned partition. Afterwards [`ServerMachine::poll_dispatch`] until empty.
     pub fn handle_record(&mut self, record: &Record, now: Time) {
         let partition = record.partition;
-        let owned = self.ledger.fence(partition);
-        let Some(fence) = owned.filter(|_| !self.releasing.contains_key(&partition)) else {
+        let Some(fence) = self.fence(partition) else {
             return self.inbox.count(DropCause::NotOwned);
         };
         let packet = match self.inbox.open(partition, &record.payload) {
@@ -294,7 +293,13 @@ impl<K: Clone> ServerMachine<K> {
 
     /// The next packet to send.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
-        self.outbox.poll_transmit(now)
+        loop {
+            let mut transmit = self.outbox.poll_transmit(now)?;
+            match self.outbox.seal(&mut transmit, &self.clock, now) {
+                Ok(()) => return Some(transmit),
+                Err(status) => self.handle_rejected(transmit, Rejected::Failed(status), now),
+            }
+        }
     }
 
     /// How each running handler can be cancelled, for a server that ends without a word.

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod machine;
 pub mod options;
 mod ownership;
+mod refused;
 mod responder;
 pub mod service;
 pub mod stats;

@@ -9,7 +9,7 @@ use super::{
     idempotency::Idempotency,
     service::{Service, check_service_name},
 };
-use crate::{error::SetupError, wire};
+use crate::{error::SetupError, sealing::SealSettings, wire};
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub max_packet_bytes: usize,
     /// How the promise of idempotency keys is kept.
     pub idempotency: Idempotency,
+    /// How packets are sealed, if they are.
+    pub seal: Option<Arc<dyn SealSettings>>,
     /// How long a handler's first poll may hold the thread that reads records. When longer ones
     /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
     /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
@@ -51,6 +53,7 @@ impl Default for ServerOptions {
             keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
             idempotency: Idempotency::default(),
+            seal: None,
             first_poll: Duration::from_micros(100),
         }
     }

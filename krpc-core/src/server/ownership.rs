@@ -64,6 +64,11 @@ impl<K: Clone> ServerMachine<K> {
         self.announce_everywhere(now);
     }
 
+    /// The fence of a partition of which records are taken: it is owned, and not on its way out.
+    pub(super) fn fence(&self, partition: PartitionId) -> Option<u64> {
+        self.ledger.fence(partition).filter(|_| !self.releasing.contains_key(&partition))
+    }
+
     /// Partitions are to be given back: nothing more of them starts.
     pub fn release(&mut self, partitions: &[PartitionId], now: Time) {
         for partition in partitions {

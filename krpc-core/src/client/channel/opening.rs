@@ -16,11 +16,14 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use super::ServiceChannel;
 use crate::{
     client::machine::{ClientMachine, ClientSetup},
+    clock::fresh_nonce,
     error::SetupError,
     hello::Greeter,
+    inbox::DropCause,
+    sealing::{self, Sealer},
     server::service::check_service_name,
     status::{Code, Status},
-    transport::Topic,
+    transport::{Record, Topic},
 };
 
 /// An opening, for all who wait for it.
@@ -135,6 +138,7 @@ impl ServiceChannel {
         check_service_name(&self.name)?;
         let transport = self.shared.transport.get().ok_or(SetupError::Closed)?;
         let seed = self.shared.seed();
+        let sealer = self.seal().await?;
         let (topology, reply_partition) = transport.open(self.index, &self.name, seed).await?;
         let setup = ClientSetup {
             me: self.shared.me,
@@ -145,7 +149,22 @@ impl ServiceChannel {
             max_in_flight: self.shared.options.max_in_flight,
             seed,
         };
-        Ok(Mutex::new(ClientMachine::new(setup)))
+        Ok(Mutex::new(ClientMachine::new(setup).with_sealer(sealer)))
+    }
+
+    /// Makes the service's seal, and what its packets are sealed with.
+    async fn seal(&self) -> Result<Option<Sealer>, SetupError> {
+        let Some(settings) = &self.options().seal else { return Ok(None) };
+        let seal = settings.bind(&self.name, &*self.shared.endpoint).await?;
+        // One of before may be there, of an opening that failed.
+        let seal = Arc::clone(self.seal.get_or_init(|| seal));
+        Ok(Some(Sealer::new([(self.index, seal)], fresh_nonce)))
+    }
+
+    /// Opens a record, if packets are sealed.
+    pub(in crate::client) fn unseal(&self, record: &mut Record) -> Result<(), DropCause> {
+        let Some(seal) = self.seal.get() else { return Ok(()) };
+        sealing::open(&**seal, self.shared.me, record)
     }
 }
 

@@ -190,6 +190,22 @@ impl<K: Clone> ServerMachine<K> {
         }
         let partition = PartitionId::held(service, class);
         let (calls, count) = self.open_delayed(partition, record, now);
+        self.take_delayed(record, count, calls, now);
+    }
+
+    /// A record of delayed calls that must not be read; whether it was one to be read now.
+    pub(in crate::server) fn pass_delayed(&mut self, record: &Record, now: Time) -> bool {
+        let PartitionId { service, partition: class } = record.partition;
+        let mover = self.delays.movers.get_mut(&service);
+        let expected = mover.is_some_and(|it| it.classes.accepts(class, record.offset));
+        if expected {
+            self.take_delayed(record, 0, Vec::new(), now);
+        }
+        expected
+    }
+
+    fn take_delayed(&mut self, record: &Record, count: u32, calls: Vec<Call>, now: Time) {
+        let PartitionId { service, partition: class } = record.partition;
         let Some(mover) = self.delays.movers.get_mut(&service) else { return };
         mover.classes.take(class, record.offset, count, calls);
         let next = mover.next();

@@ -1,4 +1,4 @@
-//! Driver: opens a topic that the machine asks for, in a task of its own. One of cancels is then
+//! Driver: makes the services' seals; opens a topic that the machine asks for, in a task of its own. One of cancels is then
 //! read from its start, one of delayed calls as the machine says.
 //!
 //! from: [`super`] · to: the transport, and back to [`crate::server::machine`]
@@ -7,13 +7,36 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::Shared;
 use crate::{
+    clock::fresh_nonce,
     error::SetupError,
+    inbox::DropCause,
+    sealing::{self, Sealer},
     server::delays::Read,
     status::Status,
-    transport::{ServerTransport, Topic},
+    transport::{Endpoint, Record, ServerTransport, Topic},
 };
 
 impl Shared {
+    /// Makes the seal of each service, and what packets are sealed with.
+    pub(super) async fn seal(&self, endpoint: &dyn Endpoint) -> Result<Option<Sealer>, SetupError> {
+        let Some(settings) = &self.options.seal else { return Ok(None) };
+        let mut seals = Vec::new();
+        for service in &self.services {
+            seals.push(settings.bind(service.descriptor().name, endpoint).await?);
+        }
+        let seals = self.seals.get_or_init(|| seals);
+        Ok(Some(Sealer::new((0..).zip(seals.iter().map(Arc::clone)), fresh_nonce)))
+    }
+
+    /// Opens a record, if packets are sealed.
+    pub(in crate::server) fn open(&self, record: &mut Record) -> Result<(), DropCause> {
+        let Some(seals) = self.seals.get() else { return Ok(()) };
+        match seals.get(usize::from(record.partition.service)) {
+            Some(seal) => sealing::open(&**seal, self.me, record),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn open_topic(&self, service: u16, topic: Topic) {
         let (Some(shared), Some(transport)) = (self.batch.shared(), self.transport.get()) else {
             return;
