@@ -137,7 +137,7 @@ impl ChannelBuilder {
     /// # Errors
     /// As [`Channel::connect`].
     pub async fn connect(self) -> Result<Channel, SetupError> {
-        let config = self.config?;
+        let config = self.config?.sealed()?;
         let endpoint = endpoint::parse(&self.endpoint, config.transport)?;
         let core = CoreChannel::new(endpoint, config.client)?;
         core.reach().await?;

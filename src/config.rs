@@ -1,13 +1,19 @@
 //! The settings of a channel or a server: from the environment, or one by one.
 
 mod knobs;
+mod sealing;
 mod security;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "seal")]
+use std::sync::Arc;
 
 use krpc_core::{
     client::channel::ClientOptions, server::options::ServerOptions, transport::TransportConfig,
 };
+
+#[cfg(feature = "seal")]
+use krpc_core::{seal::Seal, sealing::SealSettings};
 
 pub use self::knobs::{KNOBS, Knob};
 use crate::SetupError;
@@ -18,6 +24,7 @@ pub struct Config {
     pub(crate) transport: TransportConfig,
     pub(crate) client: ClientOptions,
     pub(crate) server: ServerOptions,
+    sealing: sealing::Sealing,
 }
 
 /// Variables of this prefix are librdkafka's properties: `KRPC_KAFKA_SECURITY_PROTOCOL=ssl` sets
@@ -72,6 +79,39 @@ impl Config {
     }
 }
 
+#[cfg(feature = "seal")]
+impl Config {
+    /// Packets are sealed like this, whatever the environment says.
+    pub(crate) fn seal(&mut self, seal: Seal) -> Result<(), SetupError> {
+        seal.check().map_err(|error| SetupError::InvalidConfig {
+            name: "seal".to_owned(),
+            value: format!("{seal:?}"),
+            reason: error.to_string(),
+        })?;
+        let seal: Arc<dyn SealSettings> = Arc::new(seal);
+        self.client.seal = Some(Arc::clone(&seal));
+        self.server.seal = Some(seal);
+        Ok(())
+    }
+
+    /// Packets are sealed as the environment says, if nothing else was said.
+    pub(crate) fn sealed(mut self) -> Result<Self, SetupError> {
+        if self.client.seal.is_none()
+            && let Some(seal) = self.sealing.seal()?
+        {
+            self.seal(seal)?;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(not(feature = "seal"))]
+impl Config {
+    pub(crate) const fn sealed(self) -> Result<Self, SetupError> {
+        Ok(self)
+    }
+}
+
 /// Whether a variable is one of [`NO_SETTINGS`]: a name, or a prefix with its underscore.
 fn is_other(name: &str, other: &str) -> bool {
     if other.ends_with('_') { name.starts_with(other) } else { name == other }
@@ -98,6 +138,19 @@ macro_rules! shared_settings {
         /// The largest packet in bytes, 16 KiB to 4 MiB, the default.
         pub fn max_packet_bytes(self, bytes: usize) -> Self {
             self.set("KRPC_MAX_PACKET_BYTES", bytes)
+        }
+
+        /// How packets are compressed, verified or encrypted, and which are taken: the same on both
+        /// sides, as a rule. Goes over all of `KRPC_SEAL…` and `KRPC_COMPRESSION`. Default not at
+        /// all.
+        #[cfg(feature = "seal")]
+        pub fn seal(mut self, seal: crate::seal::Seal) -> Self {
+            if let Ok(config) = &mut self.config {
+                if let Err(error) = config.seal(seal) {
+                    self.config = Err(error);
+                }
+            }
+            self
         }
 
         /// Any setting by its name in the environment, such as `KRPC_SESSION_TIMEOUT`. A wrong

@@ -46,6 +46,16 @@ pub use krpc_core::{
 pub use krpc_macros::service;
 pub use server::{ServeError, Server, ServerBuilder, ctrl_c};
 
+/// Packets that are compressed, verified or encrypted: [`ChannelBuilder::seal`],
+/// [`ServerBuilder::seal`].
+#[cfg(feature = "seal")]
+pub mod seal {
+    pub use krpc_core::seal::{
+        KEY_BYTES, Key, KeyId, KeyProvider, KeyRing, Level, MAX_CALLER_BYTES, MAX_HASH_BYTES,
+        MAX_KEYS, Seal, SealError,
+    };
+}
+
 /// What a service and a client need: `use krpc::prelude::*;`.
 pub mod prelude {
     use std::time::Duration;

@@ -137,7 +137,7 @@ impl ServerBuilder {
     /// Invalid settings or services, and whatever keeps the broker from carrying them, within the
     /// connect timeout (10 s by default).
     pub async fn start(self) -> Result<Server, SetupError> {
-        let config = self.config?;
+        let config = self.config?.sealed()?;
         let endpoint = endpoint::parse(&self.endpoint, config.transport)?;
         let core = CoreServer::start(&*endpoint, self.services, config.server).await?;
         Ok(Server { core })

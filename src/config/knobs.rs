@@ -9,7 +9,11 @@ use krpc_core::{
     transport::GroupProtocol,
 };
 
-use super::{Config, security};
+use super::{
+    Config,
+    sealing::{self, Part},
+    security,
+};
 
 /// One setting, as the table in the README shows it.
 #[derive(Clone, Copy, Debug)]
@@ -385,6 +389,54 @@ pub const KNOBS: &[Knob] = &[
                 config.transport.max_packet_bytes = it;
             })
         },
+    },
+    Knob {
+        name: "KRPC_SEAL",
+        default: "none, or encrypt if there is a key",
+        meaning: "how packets are protected: none, checksum, verify or encrypt",
+        too_low: "others read, change and make calls",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::Kind, value),
+    },
+    Knob {
+        name: sealing::KEY,
+        default: "(none)",
+        meaning: "keys of 32 bytes, hexadecimal or base64: the first seals, all open",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::Key, value),
+    },
+    Knob {
+        name: sealing::KEY_FILE,
+        default: "(none)",
+        meaning: "a file with such keys",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::KeyFile, value),
+    },
+    Knob {
+        name: sealing::PASSWORD,
+        default: "(none)",
+        meaning: "a password that a key is derived from",
+        too_low: "a short one can be found by who recorded a packet",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::Password, value),
+    },
+    Knob {
+        name: sealing::PASSWORD_FILE,
+        default: "(none)",
+        meaning: "a file with such a password",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::PasswordFile, value),
+    },
+    Knob {
+        name: "KRPC_COMPRESSION",
+        default: "(none)",
+        meaning: "level of Zstandard, -7 to 19, for packets that it makes smaller",
+        too_low: "packets are larger",
+        too_high: "calls wait for the compression",
+        apply: |config, value| sealing::set(config, Part::Compression, value),
     },
 ];
 

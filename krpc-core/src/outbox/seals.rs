@@ -53,3 +53,129 @@ impl<C> Outbox<C> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        ids::InstanceId,
+        inbox::DropCause,
+        outbox::{LaneKey, Report},
+        sealing::{Nonce, Sealing},
+        status::Code,
+        transport::{Rejected, Target, Topic},
+        wire::{coding::WireError, packet::Routes},
+    };
+
+    const NOW: Time = Time::from_micros(1_000_000);
+    const LATER: Time = Time::from_micros(2_000_000);
+    const OVERHEAD: usize = 3;
+    const TARGET: Target = Target { service: 5, topic: Topic::Calls, partition: 7, exact: false };
+
+    /// Writes the nonce's first byte, and the place, behind packets.
+    #[derive(Debug)]
+    struct Marks;
+
+    impl Sealing for Marks {
+        fn overhead(&self) -> usize {
+            OVERHEAD
+        }
+
+        fn seal(
+            &self,
+            (topic, partition): (Topic, u32),
+            nonce: Nonce,
+            _: Option<Time>,
+            packet: &[u8],
+            out: &mut Vec<u8>,
+        ) -> Result<(), Status> {
+            if nonce[0] == 99 {
+                return Err(Status::new(Code::Internal, "no more"));
+            }
+            out.clear();
+            out.extend_from_slice(packet);
+            out.extend_from_slice(&[nonce[0], topic as u8, u8::try_from(partition).unwrap()]);
+            Ok(())
+        }
+
+        fn open(&self, _: (Topic, u32), _: &[u8]) -> Result<Option<Bytes>, DropCause> {
+            Ok(None)
+        }
+    }
+
+    /// Nonces count from there on.
+    fn outbox(max_packet: usize, mut nonce: u8) -> Outbox<u8> {
+        let mut outbox = Outbox::new(InstanceId::from_bytes([1; 16]), max_packet, Routes::new());
+        outbox.seal_with(Sealer::new([(5, Arc::new(Marks) as _)], move || {
+            nonce += 1;
+            [nonce; _]
+        }));
+        outbox
+    }
+
+    fn push(outbox: &mut Outbox<u8>, bytes: usize) -> Result<(), WireError> {
+        let key = LaneKey { target: TARGET, destination: InstanceId::ANY };
+        outbox.push(key, Some(1), LATER, |out| {
+            out.resize(out.len() + bytes, 7);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn poll(outbox: &mut Outbox<u8>, now: Time) -> Result<Transmit, (Transmit, Status)> {
+        let mut transmit = outbox.poll_transmit(now).unwrap();
+        match outbox.seal(&mut transmit, &BrokerClock::default(), now) {
+            Ok(()) => Ok(transmit),
+            Err(status) => Err((transmit, status)),
+        }
+    }
+
+    #[test]
+    fn a_packet_is_sealed_once_however_often_it_leaves() {
+        let mut outbox = outbox(1000, 0);
+        push(&mut outbox, 10).unwrap();
+        let first = poll(&mut outbox, NOW).unwrap();
+        assert_eq!(first.payload[first.payload.len() - 4..], [7, 1, Topic::Calls as u8, 7]);
+        let (token, sealed) = (first.token, first.payload.clone());
+        assert!(outbox.handle_rejected(first, Rejected::Full, NOW).is_none());
+        outbox.handle_timeout(LATER);
+        let second = poll(&mut outbox, NOW).unwrap();
+        assert!(second.token != token && second.payload == sealed);
+        let failed = (Status::new(Code::Unavailable, "no broker"), &sealed[..]);
+        let report = outbox.handle_delivered(second.token, Err(failed), NOW);
+        assert!(matches!(report, Report::Retried));
+        outbox.handle_timeout(LATER);
+        assert_eq!(poll(&mut outbox, LATER).unwrap().payload, sealed);
+
+        push(&mut outbox, 10).unwrap();
+        let next = poll(&mut outbox, LATER).unwrap().payload;
+        assert_eq!(next[next.len() - OVERHEAD], 2, "of a nonce of its own");
+    }
+
+    #[test]
+    fn sealed_packets_are_no_larger_than_packets_may_be() {
+        let mut outbox = outbox(100, 0);
+        let mut most = 100;
+        while push(&mut outbox, most).is_err() {
+            most -= 1;
+        }
+        assert_eq!(poll(&mut outbox, NOW).unwrap().payload.len(), 100);
+    }
+
+    #[test]
+    fn a_packet_that_cannot_be_sealed_does_not_leave() {
+        let mut outbox = outbox(1000, 98);
+        push(&mut outbox, 10).unwrap();
+        let (transmit, status) = poll(&mut outbox, NOW).unwrap_err();
+        let rejected = Rejected::Failed(status);
+        let (cookies, status) = outbox.handle_rejected(transmit, rejected, NOW).unwrap();
+        assert_eq!((&cookies[..], status.message()), (&[1][..], "no more"));
+        assert!(outbox.is_idle());
+    }
+}

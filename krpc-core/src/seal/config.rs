@@ -150,17 +150,32 @@ impl Seal {
         self.level
     }
 
+    /// Whether it can be used, as far as that is known before there is a service.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn check(&self) -> Result<(), SealError> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None if self.is_keyed() && self.keys.is_empty() && self.source.is_none() => {
+                Err(SealError::NoKey(self.level))
+            }
+            None => Ok(()),
+        }
+    }
+
+    const fn is_keyed(&self) -> bool {
+        matches!(self.level, Level::Verified | Level::Encrypted)
+    }
+
     /// The seal of one service: derives its keys. Slow if there are passwords, so not for a thread
     /// that must not block.
     ///
     /// # Errors
     /// What is wrong with the settings; passwords from which no key can be derived.
     pub fn bind(&self, service: &str) -> Result<ServiceSeal, SealError> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone());
-        }
-        let keyed = matches!(self.level, Level::Verified | Level::Encrypted);
-        if keyed && self.keys.is_empty() {
+        self.check()?;
+        if self.is_keyed() && self.keys.is_empty() {
             return Err(SealError::NoKey(self.level));
         }
         Ok(ServiceSeal {

@@ -1,7 +1,10 @@
 //! Why a seal cannot be made, and why a packet does not open. None of it holds a secret.
 
 use super::format::{KeyId, Level, MAX_HASH_BYTES};
-use crate::wire::coding::WireError;
+use crate::{
+    inbox::{self, DropCause},
+    wire::coding::WireError,
+};
 
 /// Why a packet does not open. Nothing of such a packet may take effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -56,20 +59,20 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// A short label for counters: lower case, no values in it.
-    pub const fn label(&self) -> &'static str {
+    /// What such a packet is counted as.
+    pub const fn cause(&self) -> DropCause {
         match self {
-            Self::Header(error) => error.cause(),
-            Self::UnknownFlags(_) => "flags",
-            Self::Truncated => "malformed",
-            Self::TooLarge { .. } => "too_large",
-            Self::TooWeak { .. } => "too_weak",
-            Self::UnknownKey(_) => "unknown_key",
-            Self::NoHash => "no_hash",
-            Self::NoExchange => "no_exchange",
-            Self::Broken => "bad_seal",
-            Self::Expands { .. } => "expansion",
-            Self::Compression => "bad_compression",
+            Self::Header(error) => inbox::cause(*error),
+            Self::UnknownFlags(_) => DropCause::Flags,
+            Self::Truncated => DropCause::Malformed,
+            Self::TooLarge { .. } => DropCause::TooLarge,
+            Self::TooWeak { .. } => DropCause::TooWeak,
+            Self::UnknownKey(_) => DropCause::UnknownKey,
+            Self::NoHash => DropCause::NoHash,
+            Self::NoExchange => DropCause::NoExchange,
+            Self::Broken => DropCause::BadSeal,
+            Self::Expands { .. } => DropCause::Expansion,
+            Self::Compression => DropCause::BadCompression,
         }
     }
 }

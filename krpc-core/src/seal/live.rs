@@ -15,14 +15,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    OpenError, Opened, Place, Private, Scratch, Seal, ServiceSeal, Stamp,
+    Opened, Place, Private, Scratch, Seal, ServiceSeal, Stamp,
     error::SealError,
     format::{TOPICS, slot},
     ring::{KeyProvider, LiveSeal},
 };
 use crate::{
     error::SetupError,
-    inbox::{self, DropCause},
+    inbox::DropCause,
     sealing::{Nonce, SealSettings, Sealing},
     status::{Code, Status},
     time::Time,
@@ -63,7 +63,7 @@ impl SealSettings for Seal {
             let seal = Arc::new(InUse { live: LiveSeal::new(bound), names, seals, opens });
             if let Some(source) = self.source() {
                 let (seal, settings) = (Arc::downgrade(&seal), self.clone());
-                tokio::spawn(refresh(seal, settings, service.to_owned(), source.every));
+                tokio::spawn(refresh(seal, settings, service.to_owned(), source.clone()));
             }
             Ok(seal as Arc<dyn Sealing>)
         })
@@ -85,12 +85,11 @@ impl Seal {
 }
 
 /// Fetches the keys of a service again and again, as long as its seal is used.
-async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        if seal.strong_count() == 0 {
-            return;
-        }
+async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, source: Source) {
+    while seal.strong_count() > 0 {
+        // Before they are fetched: a change that comes meanwhile has them fetched once more. So the
+        // first time is not left out, either.
+        let changed = source.provider.changed();
         let fetched = settings.fetch(&service).await;
         let Some(seal) = seal.upgrade() else { return };
         match fetched {
@@ -99,6 +98,8 @@ async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, every: Dura
                 tracing::warn!(target: "krpc::seal", service, %error, "keys stay as they were");
             }
         }
+        drop(seal);
+        let _ = tokio::time::timeout(source.every, changed).await;
     }
 }
 
@@ -133,27 +134,10 @@ impl Sealing for InUse {
     fn open(&self, place: (Topic, u32), packet: &[u8]) -> Result<Option<Bytes>, DropCause> {
         let (live, place) = (self.live.current(), self.place(place));
         let opened = live.open(&mut self.opens.lock(), &place, packet);
-        match opened.map_err(cause)? {
+        match opened.map_err(|error| error.cause())? {
             Opened::AsItIs => Ok(None),
             Opened::Sealed { packet, .. } => Ok(Some(packet.into())),
         }
-    }
-}
-
-/// What a packet that does not open is counted as.
-const fn cause(error: OpenError) -> DropCause {
-    match error {
-        OpenError::Header(error) => inbox::cause(error),
-        OpenError::UnknownFlags(_) => DropCause::Flags,
-        OpenError::Truncated => DropCause::Malformed,
-        OpenError::TooLarge { .. } => DropCause::TooLarge,
-        OpenError::TooWeak { .. } => DropCause::TooWeak,
-        OpenError::UnknownKey(_) => DropCause::UnknownKey,
-        OpenError::NoHash => DropCause::NoHash,
-        OpenError::NoExchange => DropCause::NoExchange,
-        OpenError::Broken => DropCause::BadSeal,
-        OpenError::Expands { .. } => DropCause::Expansion,
-        OpenError::Compression => DropCause::BadCompression,
     }
 }
 

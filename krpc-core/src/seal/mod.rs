@@ -36,7 +36,7 @@ pub use self::{
     exchange::{Exchange, Public},
     format::{KeyId, Level, MAX_HASH_BYTES, Place},
     keys::{KEY_BYTES, Key, MAX_CALLER_BYTES},
-    ring::{KeyProvider, LiveSeal, MAX_KEYS},
+    ring::{KeyProvider, KeyRing, LiveSeal, MAX_KEYS},
 };
 use crate::time::Time;
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::{
     ServiceSeal,
@@ -91,4 +92,51 @@ pub trait KeyProvider: Send + Sync + 'static {
     /// # Errors
     /// [`SealError::Provider`]; its text is logged, so it must not hold a secret.
     fn keys<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Vec<Key>, SealError>>;
+
+    /// Resolves when there may be other keys than when this was called. Without it they are asked
+    /// for from time to time.
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Keys that can be exchanged while they are in use, the same for all services. Clones are the same
+/// ring.
+///
+/// A key is changed in three steps, so that nothing is lost that is sealed with the old one: the
+/// new key is put behind the old one, everywhere; then it is put in front; and the old one goes
+/// when nothing that it sealed is waited for any more.
+#[derive(Clone, Debug)]
+pub struct KeyRing(Arc<Keys>);
+
+#[derive(Debug)]
+struct Keys {
+    keys: RwLock<Vec<Key>>,
+    replaced: Notify,
+}
+
+impl KeyRing {
+    /// Begins with these, of which the first seals.
+    pub fn new(keys: Vec<Key>) -> Self {
+        Self(Arc::new(Keys { keys: RwLock::new(keys), replaced: Notify::new() }))
+    }
+
+    /// Puts others in their place, soon: keys are derived for each service that is open. If that
+    /// fails, as for keys that are the same, those of before stay in use, and it is logged.
+    pub fn replace(&self, keys: Vec<Key>) {
+        *self.0.keys.write() = keys;
+        self.0.replaced.notify_waiters();
+    }
+}
+
+impl KeyProvider for KeyRing {
+    fn keys<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Key>, SealError>> {
+        let keys = self.0.keys.read().clone();
+        Box::pin(async move { Ok(keys) })
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        // What is replaced from now on counts, though nobody has polled this.
+        Box::pin(self.0.replaced.notified())
+    }
 }

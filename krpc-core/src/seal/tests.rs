@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod keys;
+mod live;
 mod private;
 mod vectors;
 

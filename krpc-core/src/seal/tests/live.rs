@@ -1,0 +1,138 @@
+//! A service's seal in use: what is refused is counted by its cause; keys that are exchanged.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::{
+    inbox::DropCause,
+    sealing::{SealSettings, Sealing},
+    transport::{BoxFuture, TransportConfig, memory::MemoryEndpoint},
+};
+
+const HERE: (Topic, u32) = (Topic::Calls, 7);
+
+async fn in_use(seal: &Seal) -> Arc<dyn Sealing> {
+    let endpoint = MemoryEndpoint::private(TransportConfig::default());
+    SealSettings::bind(seal, SERVICE, &endpoint).await.unwrap()
+}
+
+fn seal_for(seal: &dyn Sealing, place: (Topic, u32), packet: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    seal.seal(place, [9; NONCE_LEN], None, packet, &mut out).unwrap();
+    out
+}
+
+#[tokio::test]
+async fn each_way_not_to_open_has_its_cause() {
+    let [unsealed, checksum, custom, verified, encrypted] = levels();
+    let seal = in_use(&encrypted).await;
+    let plain = packet(&[7; 200]);
+    let sound = seal_for(&*seal, HERE, &plain);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = sound.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let refused = |seal: &dyn Sealing, bytes: &[u8]| seal.open(HERE, bytes).unwrap_err();
+
+    assert_eq!(refused(&*seal, b""), DropCause::Empty);
+    assert_eq!(refused(&*seal, b"{}"), DropCause::BadMagic);
+    assert_eq!(refused(&*seal, &with(2, 9)), DropCause::Version);
+    assert_eq!(refused(&*seal, &with(3, 0b1000_0010)), DropCause::Flags);
+    assert_eq!(refused(&*seal, &sound[..60]), DropCause::Malformed);
+    assert_eq!(refused(&*seal, &vec![7; MAX_PACKET_BYTES + 1]), DropCause::TooLarge);
+    assert_eq!(refused(&*seal, &plain), DropCause::TooWeak);
+    assert_eq!(refused(&*seal, &with(4, !sound[4])), DropCause::UnknownKey);
+    assert_eq!(refused(&*seal, &with(80, !sound[80])), DropCause::BadSeal);
+    for elsewhere in [(Topic::Calls, 8), (Topic::Delayed, 7), (Topic::Replies, 7)] {
+        assert_eq!(seal.open(elsewhere, &sound), Err(DropCause::BadSeal));
+    }
+    let hashed = seal_for(&*in_use(&custom).await, HERE, &plain);
+    assert_eq!(refused(&*in_use(&checksum).await, &hashed), DropCause::NoHash);
+    // For one client alone, which nobody here is: a flag of its own, and proven after all else.
+    let mut private = bound(&encrypted);
+    let mut scratch = private::exchange(11);
+    let offer = Stamp { private: Private::For(Exchange::from_bytes([12; 32]).public()), ..stamp() };
+    let mut answer = Vec::new();
+    private.seal(&mut scratch, &PLACE, &offer, &plain, &mut answer).unwrap();
+    private = bound(&encrypted);
+    assert_eq!(open(&private, &answer).unwrap_err().cause(), DropCause::NoExchange);
+
+    let weak = in_use(&unsealed.compress(1)).await;
+    let small = seal_for(&*weak, HERE, &packet(&[7; 2000]));
+    let header = packet(&[]).len();
+    let mut bomb = small.clone();
+    bomb.splice(header..header + 2, [0xff, 0xff, 0xff, 0xff, 0x0f]);
+    assert_eq!(refused(&*weak, &bomb), DropCause::Expansion);
+    assert_eq!(refused(&*weak, &small[..small.len() - 1]), DropCause::BadCompression);
+    assert_eq!(weak.open(HERE, &plain), Ok(None));
+    // What is better protected is taken, if there is a key for it.
+    let verified = in_use(&verified.accept(Level::Unsealed)).await;
+    assert_eq!(verified.open(HERE, &sound).unwrap().unwrap(), plain);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_ring_are_exchanged_while_they_are_in_use() {
+    let ring = KeyRing::new(vec![key(1)]);
+    let seal = in_use(&Seal::new().encrypt_from(ring.clone())).await;
+    let plain = packet(&[7; 200]);
+    let old = seal_for(&*seal, HERE, &plain);
+    let new = seal_for(&*in_use(&Seal::new().encrypt(key(2))).await, HERE, &plain);
+    assert_eq!(seal.open(HERE, &new), Err(DropCause::UnknownKey));
+
+    ring.replace(vec![key(2), key(1)]);
+    until(|| seal.open(HERE, &new).is_ok()).await;
+    assert!(seal.open(HERE, &old).is_ok());
+    assert_eq!(seal_for(&*seal, HERE, &plain), new);
+
+    // Nothing is better than keys that are no ring.
+    ring.replace(vec![key(2), key(2)]);
+    ring.replace(vec![key(2)]);
+    until(|| seal.open(HERE, &old) == Err(DropCause::UnknownKey)).await;
+    assert!(seal.open(HERE, &new).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cannot_be() {
+    #[derive(Clone)]
+    struct Store(Arc<Mutex<Result<Vec<Key>, SealError>>>);
+    impl KeyProvider for Store {
+        fn keys<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Vec<Key>, SealError>> {
+            assert_eq!(service, SERVICE);
+            let keys = self.0.lock().clone();
+            Box::pin(async move { keys })
+        }
+    }
+
+    let store = Store(Arc::new(Mutex::new(Ok(vec![key(1)]))));
+    let settings = Seal::new().verify_from(store.clone()).refresh(Duration::from_secs(5));
+    let seal = in_use(&settings).await;
+    let plain = packet(&[7; 200]);
+    let old = seal_for(&*seal, HERE, &plain);
+    let away = SealError::Provider("nobody answers".to_owned());
+    *store.0.lock() = Err(away.clone());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(seal.open(HERE, &old).is_ok());
+
+    *store.0.lock() = Ok(vec![key(2)]);
+    until(|| seal.open(HERE, &old) == Err(DropCause::UnknownKey)).await;
+
+    // One that is not there from the first is told.
+    *store.0.lock() = Err(away.clone());
+    let endpoint = MemoryEndpoint::private(TransportConfig::default());
+    let error = SealSettings::bind(&settings, SERVICE, &endpoint).await.unwrap_err();
+    assert!(error.to_string().contains("nobody answers"), "{error}");
+}
+
+/// Waits, by virtual time.
+async fn until(mut is: impl FnMut() -> bool) {
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
