@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub(crate) mod place;
+pub(crate) mod seals;
 pub(crate) mod services;
 pub(crate) mod stranger;
 
@@ -33,12 +34,21 @@ pub(crate) const ON_PURPOSE: &str = "on purpose";
 /// Panics outside of the tests' own code, which nothing that happens here may cause.
 static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Runs a scenario at a place of its own. It fails when it takes too long, even if it blocks its
-/// thread, and when anything but the test itself panicked meanwhile.
-pub(crate) fn scenario(body: impl AsyncFnOnce(Place)) {
+/// Runs a scenario at a place of its own, for each seal. It fails when it takes too long, even if
+/// it blocks its thread, and when anything but the test itself panicked meanwhile.
+pub(crate) fn scenario(body: impl AsyncFn(Place)) {
     watch_panics();
-    // Before the time runs: the first one may start a broker.
-    let place = Place::new();
+    for seal in seals::seals() {
+        // Before the time runs: the first one may start a broker.
+        let place = Place::new(seal);
+        if let Some(seal) = seal {
+            println!("sealed: {seal}");
+        }
+        run(place, &body);
+    }
+}
+
+fn run(place: Place, body: &impl AsyncFn(Place)) {
     let _watchdog = Watchdog::start();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();

@@ -8,7 +8,7 @@ use std::{
 use krpc::{Channel, ChannelBuilder, Server, ServerBuilder, rt::Service};
 use krpc_core::transport::TransportConfig;
 
-use super::eventually;
+use super::{eventually, seals};
 
 /// Partitions of the calls topics that scenarios make.
 pub(crate) const PARTITIONS: u32 = 4;
@@ -21,6 +21,8 @@ const REPLY_PARTITIONS: u32 = 2;
 pub(crate) enum Backend {
     /// The in-process broker.
     Memory,
+    /// The same, with every seal.
+    Sealed,
     /// A real Apache Kafka.
     Kafka,
     /// librdkafka's mock cluster.
@@ -32,21 +34,23 @@ pub(crate) enum Backend {
 pub(crate) struct Place {
     pub(crate) endpoint: String,
     pub(crate) prefix: String,
+    /// How packets are sealed here.
+    pub(crate) seal: Option<&'static str>,
 }
 
 impl Place {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seal: Option<&'static str>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
 
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("test-{started:x}-{number}");
         let endpoint = match crate::BACKEND {
-            Backend::Memory => format!("memory:{prefix}"),
+            Backend::Memory | Backend::Sealed => format!("memory:{prefix}"),
             Backend::Embedded => "embedded:scenarios".to_owned(),
             Backend::Kafka => krpc_testkit::Kafka::shared().unwrap().bootstrap().to_owned(),
         };
-        Self { endpoint, prefix }
+        Self { endpoint, prefix, seal }
     }
 
     /// What a transport is told here.
@@ -62,7 +66,7 @@ impl Place {
 
     /// A server's builder.
     pub(crate) fn server(&self) -> ServerBuilder {
-        Server::builder(&self.endpoint)
+        seals::server(Server::builder(&self.endpoint), self.seal)
             .prefix(&self.prefix)
             .set("KRPC_CALL_PARTITIONS", PARTITIONS)
             .set("KRPC_REPLY_PARTITIONS", REPLY_PARTITIONS)
@@ -71,7 +75,7 @@ impl Place {
 
     /// A channel's builder.
     pub(crate) fn channel(&self) -> ChannelBuilder {
-        Channel::builder(&self.endpoint)
+        seals::channel(Channel::builder(&self.endpoint), self.seal)
             .prefix(&self.prefix)
             .set("KRPC_CALL_PARTITIONS", PARTITIONS)
             .set("KRPC_REPLY_PARTITIONS", REPLY_PARTITIONS)

@@ -25,7 +25,7 @@ impl Stranger {
     pub(crate) fn new(place: &Place, service: &'static str) -> Self {
         let config = place.config();
         let way = match crate::BACKEND {
-            Backend::Memory => {
+            Backend::Memory | Backend::Sealed => {
                 Way::Memory(Box::new(MemoryEndpoint::new(&place.endpoint, config.clone())))
             }
             Backend::Embedded => panic!("its address is nobody's business"),
