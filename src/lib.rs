@@ -54,6 +54,7 @@ pub mod seal {
         KEY_BYTES, Key, KeyId, KeyProvider, KeyRing, Level, MAX_CALLER_BYTES, MAX_HASH_BYTES,
         MAX_KEYS, Seal, SealError,
     };
+    pub use krpc_core::transport::BoxFuture;
 }
 
 /// What a service and a client need: `use krpc::prelude::*;`.

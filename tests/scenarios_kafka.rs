@@ -9,5 +9,8 @@ mod support;
 mod blocking;
 #[path = "scenarios/topics.rs"]
 mod topics;
+#[cfg(feature = "seal")]
+#[path = "scenarios/seals.rs"]
+mod seals;
 
 const BACKEND: support::Backend = support::Backend::Kafka;

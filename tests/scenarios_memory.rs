@@ -6,5 +6,8 @@ mod support;
 
 #[path = "scenarios/local.rs"]
 mod local;
+#[cfg(feature = "seal")]
+#[path = "scenarios/seals.rs"]
+mod seals;
 
 const BACKEND: support::Backend = support::Backend::Memory;

@@ -93,7 +93,13 @@ async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, source: Sou
         let fetched = settings.fetch(&service).await;
         let Some(seal) = seal.upgrade() else { return };
         match fetched {
-            Ok(bound) => seal.live.replace(bound),
+            Ok(bound) => {
+                if !bound.key_ids().eq(seal.live.current().key_ids()) {
+                    let keys: Vec<_> = bound.key_ids().collect();
+                    tracing::info!(target: "krpc::seal", service, ?keys, "other keys are in use");
+                }
+                seal.live.replace(bound);
+            }
             Err(error) => {
                 tracing::warn!(target: "krpc::seal", service, %error, "keys stay as they were");
             }

@@ -46,3 +46,38 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::{
+        ids::CallId,
+        inbox::DropCause,
+        server::machine::tests::{
+            HERE, NOW, commits, deliver, drops, finish, owner, record, request, run, server,
+        },
+    };
+
+    #[test]
+    fn a_record_that_is_refused_is_finished() {
+        let mut machine = owner(1);
+        machine.handle_refused(&record(HERE, 0, &[request(1)]), DropCause::BadSeal, NOW);
+        assert_eq!(run(&mut machine), None);
+        assert_eq!(drops(&machine, DropCause::BadSeal), 1);
+        assert_eq!(commits(&mut machine), [1]);
+        // It was not seen: the real one, should it come, is no duplicate.
+        machine.handle_record(&record(HERE, 1, &[request(1)]), NOW);
+        let place = run(&mut machine).unwrap();
+        finish(&mut machine, place);
+        assert_eq!(deliver(&mut machine), [(CallId(1), None)]);
+        assert_eq!(commits(&mut machine), [2]);
+    }
+
+    #[test]
+    fn nothing_is_finished_where_nothing_is_owned() {
+        let mut machine = server(1, 1);
+        machine.handle_refused(&record(HERE, 0, &[request(1)]), DropCause::BadSeal, NOW);
+        assert_eq!((drops(&machine, DropCause::NotOwned), commits(&mut machine).len()), (1, 0));
+    }
+}

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     delay::{CLASSES, NEAR},
     error::SetupError,
-    inbox::Packet,
+    inbox::{DropCause, Packet},
     murmur2,
     server::{
         commit_map::FinishedMap,
@@ -29,6 +29,9 @@ mod trouble;
 
 const PARTITIONS: u32 = 2;
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A record whose seal does not hold.
+const REFUSED: &[u8] = b"refused";
 
 /// A broker with the topics of one service, and one server, which owns all of it.
 struct World {
@@ -244,6 +247,9 @@ impl World {
                 };
                 *next += 1;
                 match topic {
+                    _ if record.payload == REFUSED => {
+                        self.server.handle_refused(&record, DropCause::BadSeal, self.now);
+                    }
                     Topic::Delayed => self.server.handle_delayed(&record, self.now),
                     Topic::Cancels => self.server.handle_cancels(&record, self.now),
                     _ => self.server.handle_record(&record, self.now),
@@ -316,6 +322,19 @@ fn a_call_that_is_due_later_waits_in_the_topic() {
     let late = world.executed[0].1.saturating_since(NOW + 60 * SECOND);
     assert!(world.executed[0].1 >= NOW + 60 * SECOND && late < Duration::from_millis(80));
     assert!(world.len(Topic::Delayed) <= 9, "{} steps", world.len(Topic::Delayed));
+}
+
+#[test]
+fn a_record_that_is_refused_holds_up_no_delayed_call() {
+    let mut world = World::new(&[0, 1]);
+    world.append(Topic::Delayed, 2, REFUSED.into());
+    world.call(0, &due_in(1, 60 * SECOND, Terms::default()));
+    world.wait(61 * SECOND);
+    assert_eq!(world.answers, [(1, None)]);
+    assert_eq!(world.server.dropped().count(DropCause::BadSeal), 1);
+    world.commit();
+    let (offset, text) = &world.committed[&PartitionId { service: 0, partition: 0 }];
+    assert!(FinishedMap::read(*offset, text).unwrap().0.held[2] > 1, "it is looked through");
 }
 
 #[test]

@@ -52,6 +52,17 @@ fn ready(calls: &[Frame<'_>]) -> Machine {
 }
 
 #[test]
+fn cancels_that_are_refused_are_read() {
+    let mut machine = waiting(&[enqueued(1)]);
+    machine.handle_opened(0, Topic::Cancels, &Ok(1), NOW);
+    machine.handle_followed(0, vec![(0, 8)], NOW);
+    machine.handle_refused(&cancels(7, &[1]), DropCause::BadSeal, NOW);
+    assert_eq!(drops(&machine, DropCause::BadSeal), 1);
+    assert!(machine.take_ripe(), "the end is reached");
+    assert!(run(&mut machine).is_some(), "nobody is known to have cancelled it");
+}
+
+#[test]
 fn a_call_waits_until_its_cancels_are_known() {
     let mut machine = waiting(&[enqueued(1), enqueued(2)]);
     // Others do not wait for them.
