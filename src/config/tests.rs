@@ -125,7 +125,7 @@ fn values_of_properties_stay_out_of_debug_output() {
 
 #[test]
 fn each_part_is_told_to_keep_trying() {
-    let Config { client, server, transport } = of(&[("KRPC_KEEP_TRYING", "true")]).unwrap();
+    let Config { client, server, transport, .. } = of(&[("KRPC_KEEP_TRYING", "true")]).unwrap();
     assert!(client.keep_trying && server.keep_trying && transport.keep_trying);
 }
 

@@ -18,7 +18,6 @@ use crate::support::{
     Place, count, eventually, eventually_ok,
     place::PARTITIONS,
     scenario,
-    seals::is_strict,
     services::{Adder, SumClient, SumServer},
     start,
     stranger::Stranger,
@@ -87,7 +86,7 @@ struct Garbage {
     /// Whom packets are for, unless they are meant to be for another.
     destination: InstanceId,
     is_calls: bool,
-    /// Whether all that is not sealed is refused, whatever else is wrong with it.
+    /// Whether packets are sealed: then what is not is refused, whatever else is wrong with it.
     is_refused: bool,
     sender: InstanceId,
     random: u64,
@@ -98,7 +97,7 @@ struct Garbage {
 
 impl Garbage {
     fn new(place: &Place, destination: InstanceId, is_calls: bool) -> Self {
-        let (expected, is_refused) = (BTreeMap::new(), is_strict(place.seal));
+        let (expected, is_refused) = (BTreeMap::new(), place.seal.is_some());
         let sender = InstanceId::from_bytes([5; 16]);
         let (random, sequence, written) = (7, 0, 0);
         Self { destination, is_calls, is_refused, sender, random, sequence, written, expected }

@@ -39,6 +39,8 @@ fn packets_of_another_seal_are_refused_and_counted() {
         for (seal, cause) in &seals {
             let before = count(&server.stats().dropped, cause);
             let other = place.channel().seal(seal.clone()).connect().await.unwrap();
+            // A password takes its time.
+            other.open("Sum").await.unwrap();
             let sum = SumClient::new(&other);
             let error = sum.add(1, 2).timeout(millis(300)).await.unwrap_err();
             assert_eq!(error.code(), Some(Code::DeadlineExceeded), "{seal:?}");

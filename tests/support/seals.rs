@@ -30,11 +30,6 @@ pub(crate) fn seals() -> Vec<Option<&'static str>> {
     }
 }
 
-/// Whether packets that are not protected are refused.
-pub(crate) fn is_strict(seal: Option<&str>) -> bool {
-    seal.is_some_and(|name| name != "zstd")
-}
-
 #[cfg(not(feature = "seal"))]
 mod present {
     use krpc::{ChannelBuilder, ServerBuilder};

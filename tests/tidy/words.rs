@@ -20,9 +20,14 @@ const REASON: usize = 3;
 
 /// Tests that let time pass, by file and function, each with its reason. A test waits for a
 /// condition; time alone makes it slow on good days and wrong on bad ones.
+const FETCHED: &str =
+    "keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cannot_be";
+
 const SLEEPS: &[(&str, &str, &str)] = &[
     ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-core/src/hello/tests.rs", "answer", "a broker that is far away, in virtual time"),
+    ("krpc-core/src/seal/tests/live.rs", FETCHED, "a key store that is away, in virtual time"),
+    ("krpc-core/src/seal/tests/live.rs", "until", "asks for a condition, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", "execution", "a handler, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", LOST_ANSWER, "a broken store, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", LOST_CLAIM, "a lease, in virtual time"),

@@ -1,5 +1,5 @@
-//! Driver: makes the services' seals; opens a topic that the machine asks for, in a task of its own. One of cancels is then
-//! read from its start, one of delayed calls as the machine says.
+//! Driver: makes the services' seals, and opens a topic that the machine asks for, in a task of its
+//! own. One of cancels is then read from its start, one of delayed calls as the machine says.
 //!
 //! from: [`super`] · to: the transport, and back to [`crate::server::machine`]
 
