@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use krpc_core::transport::{Mechanism, Secret};
 
-use super::KNOBS;
+use super::{KNOBS, sealing};
 
 /// A file's name; an empty one is none.
 #[expect(clippy::unnecessary_wraps, reason = "every setting is read by such a function")]
@@ -35,7 +35,7 @@ pub(super) fn secret(value: &str) -> Result<Secret, String> {
 /// A value as errors may show it, of any name: that of no setting may be a misspelt password's.
 pub(super) fn shown(name: &str, value: &str) -> String {
     let is_secret = match KNOBS.iter().any(|knob| knob.name == name) {
-        true => name.ends_with("_PASSWORD"),
+        true => name.ends_with("_PASSWORD") || sealing::SECRETS.contains(&name),
         false => ["PAS", "SECRET", "KEY", "TOKEN"].iter().any(|word| name.contains(word)),
     };
     if is_secret { "***".to_owned() } else { value.to_owned() }

@@ -20,9 +20,6 @@ const REASON: usize = 3;
 
 /// Tests that let time pass, by file and function, each with its reason. A test waits for a
 /// condition; time alone makes it slow on good days and wrong on bad ones.
-const FETCHED: &str =
-    "keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cannot_be";
-
 const SLEEPS: &[(&str, &str, &str)] = &[
     ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-core/src/hello/tests.rs", "answer", "a broker that is far away, in virtual time"),
@@ -66,6 +63,8 @@ const SLEEPS: &[(&str, &str, &str)] = &[
 ];
 
 const EXACT: &str = "a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order";
+const FETCHED: &str =
+    "keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cannot_be";
 const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing";
