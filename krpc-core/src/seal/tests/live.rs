@@ -1,5 +1,7 @@
 //! A service's seal in use: what is refused is counted by its cause; keys that are exchanged.
 
+#![allow(clippy::disallowed_methods, reason = "virtual time")]
+
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
