@@ -1,9 +1,10 @@
 //! Values and their bytes: MessagePack between programs of kRPC, JSON for tools.
 //!
 //! What a peer sends is decoded under three rules: nothing may be left over, nothing is nested
-//! deeper than [`MAX_VALUE_DEPTH`], and a claimed length reserves no more than serde's 1 MiB until
-//! its elements are really there. What those elements become is the type's own affair: an array
-//! costs at most its elements' size in memory for each byte that was sent.
+//! deeper than [`MAX_VALUE_DEPTH`], and a claimed length reserves no more than serde's 1 MiB at
+//! each level (a hash table some 2 MiB) until its elements are really there. What those elements
+//! become is the type's own affair: an array costs at most its elements' size in memory for each
+//! byte that was sent.
 //!
 //! from: the generated client and server, [`crate::server::service`] · to: the bytes of a frame
 
