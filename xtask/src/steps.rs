@@ -13,16 +13,22 @@ use crate::{guards, setup};
 /// How many seeds of the simulation `ci` runs.
 pub(crate) const CI_SEEDS: u32 = 200;
 
-/// What users may switch on that does not build librdkafka once more.
-const ALL_FEATURES: [&str; 2] = ["--features", "krpc/redis"];
+/// All that users may switch on. Whatever of `test` and `ci` builds librdkafka does it with these,
+/// so that it is built once, which takes minutes.
+const ALL_FEATURES: [&str; 2] = ["--features", "krpc/redis,krpc/tls"];
 
 /// How much of Kafka's log a failed test run shows.
 const SHOWN_LOG_LINES: usize = 30;
 
-/// The example that needs no broker.
+/// The example that needs no broker, and no OpenSSL either.
 pub(crate) fn demo() -> Result<(), String> {
     setup::ensure(setup::BUILD)?;
-    Cargo::new("run --quiet --example hello").env_remove("KRPC_ENDPOINT").run()
+    hello(&[])
+}
+
+fn hello(features: &[&str]) -> Result<(), String> {
+    let hello = Cargo::new("run --quiet --example hello").args(features);
+    hello.env_remove("KRPC_ENDPOINT").run()
 }
 
 /// All tests against one Kafka. The last line is `N passed, M failed` and nothing else; a step
@@ -76,13 +82,14 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     let doc = Cargo::new("doc --workspace --no-deps").args(ALL_FEATURES);
     steps.add(doc.env("RUSTDOCFLAGS", "-D warnings").run());
     steps.add(Cargo::new("check --package krpc --no-default-features").run());
-    steps.add(demo());
+    steps.add(hello(&ALL_FEATURES));
     steps.add(msrv());
     steps.add(deny());
     steps.add(guards::run());
-    steps.add(sim(CI_SEEDS, None));
-    // In the profile of the tests: building librdkafka once more would take minutes.
-    steps.add(Cargo::new("run --package krpc-bench -- --smoke").run());
+    steps.add(simulate(&ALL_FEATURES, CI_SEEDS, None));
+    // In the profile of the tests, for the sake of librdkafka.
+    let bench = Cargo::new("run --package krpc-bench").args(ALL_FEATURES);
+    steps.add(bench.args(["--", "--smoke"]).run());
     steps.finish()?;
     println!("ci: every step passed");
     Ok(())
@@ -117,8 +124,12 @@ fn deny() -> Result<(), String> {
 
 /// The simulation over `seeds` seeds.
 pub(crate) fn sim(seeds: u32, seed: Option<u64>) -> Result<(), String> {
-    let test = Cargo::new("test --package krpc --test sim -- --nocapture");
-    let test = test.env("KRPC_SIM_SEEDS", &seeds.to_string());
+    simulate(&[], seeds, seed)
+}
+
+fn simulate(features: &[&str], seeds: u32, seed: Option<u64>) -> Result<(), String> {
+    let test = Cargo::new("test --package krpc --test sim").args(features);
+    let test = test.args(["--", "--nocapture"]).env("KRPC_SIM_SEEDS", &seeds.to_string());
     let test = match seed {
         Some(seed) => test.env("KRPC_SIM_SEED", &seed.to_string()),
         None => test,
