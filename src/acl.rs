@@ -4,8 +4,8 @@
 //! ```
 //! # fn main() -> Result<(), krpc::SetupError> {
 //! let config = krpc::Config::from_env()?;
-//! print!("{}", krpc::acl::client(&config, "acme.Sum", "User:web").tickets());
-//! print!("{}", krpc::acl::server(&config, "acme.Sum", "User:sums").tickets());
+//! print!("{}", krpc::acl::client(&config, "acme.Sum", "User:web").tickets().delays());
+//! print!("{}", krpc::acl::server(&config, "acme.Sum", "User:sums").tickets().delays());
 //! # Ok(())
 //! # }
 //! ```
@@ -15,8 +15,9 @@
 //!   --operation Write --topic 'krpc.acme.Sum.calls'
 //! ```
 //! [`Rules::list`] gives the same as data. Without any one of them, connecting, starting or calling
-//! fails with the right and the resource that are missing; without `DescribeConfigs`, topics that
-//! others made are used unchecked, with a warning.
+//! fails with the right and the resource that are missing. Only logged is the lack of
+//! `DescribeConfigs`, where topics that others made are used unchecked, and of `Read` where `Write`
+//! shows the topic: for dead letters, for delayed calls, and for a server's calls with delays.
 
 pub use krpc_transport_kafka::acl::{Operation, Resource, Rule, Rules};
 

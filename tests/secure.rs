@@ -84,15 +84,32 @@ async fn channel(kafka: &Kafka, password: &str) -> Result<Channel, SetupError> {
         .await
 }
 
+/// Two calls that are due too late to wait in a server's memory, of which one is given up.
+async fn delayed(kafka: &Kafka, sums: &SumsClient, server: &Server) {
+    let value = sums.add(5, 6).delay(Duration::from_secs(4)).await;
+    assert_eq!(value.unwrap(), 11);
+    let counts = || server.stats().counts;
+    assert!(counts().moved >= 2, "to where it waited, and to the calls");
+    let begun = counts().cancelled;
+    let given_up = sums.add(7, 8).delay(Duration::from_secs(8));
+    tokio::time::timeout(Duration::from_secs(1), given_up).await.unwrap_err();
+    let begin = Instant::now();
+    while counts().cancelled == begun {
+        assert!(begin.elapsed() < PATIENCE, "{}", kafka.logs(0));
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_and_a_server_do_everything_with_the_printed_rules() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
     log.with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).init();
     let kafka = Kafka::builder().secure(&[CLIENT, SERVER]).start().unwrap();
     let config = Config::default();
-    let rules = acl::client(&config, SERVICE, CLIENT.0).tickets().dead_letters().to_string()
-        + &acl::server(&config, SERVICE, SERVER.0).tickets().to_string();
-    kafka.add_rules(&rules).unwrap();
+    let rules = acl::client(&config, SERVICE, CLIENT.0).tickets().delays().dead_letters();
+    kafka.add_rules(&rules.to_string()).unwrap();
+    let rules = acl::server(&config, SERVICE, SERVER.0).tickets().delays();
+    kafka.add_rules(&rules.to_string()).unwrap();
 
     let server = server(&kafka).await;
     let channel_of_client = channel(&kafka, CLIENT.1).await.unwrap();
@@ -103,6 +120,8 @@ async fn a_client_and_a_server_do_everything_with_the_printed_rules() {
     sums.status(&ticket).await.unwrap();
     assert_eq!(sums.attach(&ticket).await.unwrap(), 7);
     sums.cancel(&ticket).await.unwrap();
+
+    delayed(&kafka, &sums, &server).await;
 
     sums.fail().await.unwrap();
     let letters = channel_of_client.dead_letters(SERVICE);

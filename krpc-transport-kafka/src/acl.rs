@@ -59,6 +59,7 @@ pub struct Rules {
     service: String,
     principal: String,
     tickets: bool,
+    delays: bool,
     letters: bool,
 }
 
@@ -80,12 +81,18 @@ impl Rules {
             false => format!("User:{principal}"),
         };
         let (config, service) = (config.clone(), service.to_owned());
-        Self { config, role, service, principal, tickets: false, letters: false }
+        Self { config, role, service, principal, tickets: false, delays: false, letters: false }
     }
 
     /// Calls are also enqueued, with a ticket for each.
     pub fn tickets(mut self) -> Self {
         self.tickets = true;
+        self
+    }
+
+    /// Calls are also delayed. A server then writes calls too: those that are due.
+    pub fn delays(mut self) -> Self {
+        self.delays = true;
         self
     }
 
@@ -104,15 +111,9 @@ impl Rules {
         };
         for topic in self.topics() {
             let name = self.config.topic(&self.service, topic);
-            let operations = match (self.role, topic) {
-                // Whoever handles letters also notes what became of them.
-                (Role::Client, Topic::Dead) => &[Operation::Read, Operation::Write][..],
-                (role, topic) if role.right_to(topic) == "read" => &[Operation::Read],
-                _ => &[Operation::Write],
-            };
             let creates = self.config.create_topics.then_some(Operation::Create);
             let others = creates.into_iter().chain([Operation::DescribeConfigs]);
-            for operation in operations.iter().copied().chain(others) {
+            for operation in self.operations(topic).iter().copied().chain(others) {
                 allow(operation, Resource::Topic(name.clone()));
             }
         }
@@ -126,14 +127,30 @@ impl Rules {
         rules
     }
 
+    /// What this side does with a topic's records.
+    fn operations(&self, topic: Topic) -> &'static [Operation] {
+        match (self.role, topic) {
+            // Whoever handles letters also notes what became of them.
+            (Role::Client, Topic::Dead) => &[Operation::Read, Operation::Write],
+            // Whoever looks after delayed calls writes them anew until they are due, and then
+            // among the calls.
+            (Role::Server, Topic::Delayed) => &[Operation::Read, Operation::Write],
+            (Role::Server, Topic::Calls) if self.delays => &[Operation::Read, Operation::Write],
+            (role, topic) if role.right_to(topic) == "read" => &[Operation::Read],
+            _ => &[Operation::Write],
+        }
+    }
+
     fn topics(&self) -> impl Iterator<Item = Topic> {
-        let dead = self.letters || self.role == Role::Server;
+        let serves = self.role == Role::Server;
         [
             (Topic::Calls, true),
             (Topic::Replies, true),
             (Topic::Results, self.tickets),
-            (Topic::Cancels, self.tickets),
-            (Topic::Dead, dead),
+            // A delayed call whose future is dropped is cancelled as one with a ticket is.
+            (Topic::Cancels, self.tickets || self.delays),
+            (Topic::Delayed, self.delays && serves),
+            (Topic::Dead, self.letters || serves),
         ]
         .into_iter()
         .filter_map(|(topic, used)| used.then_some(topic))
@@ -208,15 +225,40 @@ mod tests {
     #[test]
     fn what_is_created_may_be_created() {
         let config = TransportConfig { create_topics: true, ..config() };
-        for rules in [client(&config, "a", "b").tickets(), server(&config, "a", "b").tickets()] {
-            let list = rules.list();
-            let of = |operation| list.iter().filter(|it| it.operation == operation).count();
-            assert_eq!(
-                of(Operation::Create),
-                of(Operation::Read) + of(Operation::Write)
-                    - usize::from(rules.role == Role::Server)
-            );
+        for rules in [client(&config, "a", "b"), server(&config, "a", "b")] {
+            for rules in [rules.clone(), rules.clone().tickets(), rules.delays().dead_letters()] {
+                let list = rules.list();
+                for rule in &list {
+                    let Resource::Topic(_) = &rule.resource else { continue };
+                    let create = Rule { operation: Operation::Create, ..rule.clone() };
+                    assert_eq!(list.iter().filter(|it| **it == create).count(), 1, "{rule}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn what_delays_need_beside_the_rest() {
+        let more = |rules: Rules| {
+            let without = rules.list();
+            let with = rules.delays().list().into_iter().filter(|it| !without.contains(it));
+            let of = |rule: Rule| match rule.resource {
+                Resource::Topic(name) => {
+                    format!("{} {}", rule.operation, name.trim_start_matches("dev.krpc.a."))
+                }
+                Resource::Group(name) => panic!("no right to group {name}"),
+            };
+            with.map(of).collect::<Vec<_>>()
+        };
+        let cancelled = ["Write cancels", "DescribeConfigs cancels"];
+        assert_eq!(more(client(&config(), "a", "b")), cancelled);
+        assert_eq!(more(client(&config(), "a", "b").tickets()), [""; 0]);
+        let held = ["Read delayed", "Write delayed", "DescribeConfigs delayed"];
+        let cancels = ["Read cancels", "DescribeConfigs cancels"];
+        let due = ["Write calls"];
+        let all = [&due[..], &cancels, &held].concat();
+        assert_eq!(more(server(&config(), "a", "b")), all);
+        assert_eq!(more(server(&config(), "a", "b").tickets()), [&due[..], &held].concat());
     }
 
     #[test]

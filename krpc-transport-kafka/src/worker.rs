@@ -330,7 +330,11 @@ fn drain(hooks: &WorkerHooks, records: &Queue, reports: &Reports) {
                 }
             }
             Some(code) => {
-                let text = String::from_utf8_lossy(taken.payload);
+                // Whoever may write to the topic sees it, and so comes this far.
+                let text = match is_unauthorized(code) {
+                    true => format!("not authorized to read {}", hooks.topic).into(),
+                    false => String::from_utf8_lossy(taken.payload),
+                };
                 let message = format!("{} [{}]: {text}", hooks.topic, taken.partition);
                 hooks.reporter.warn(&code.to_string(), &message);
             }

@@ -96,11 +96,23 @@ async fn write(
     failed.map_or(Ok(()), |(_, status, _)| Err(status.into()))
 }
 
-/// Does all that a client ever does. `reads_letters` as long as it may.
-async fn call(endpoint: &KafkaEndpoint, name: &str, reads_letters: bool) -> Result<(), Told> {
+/// Waits for what was written to the topic, or else to be told that `unseen` is missing.
+async fn read(driver: &Driver, name: &str, topic: Topic, unseen: Option<&Rule>) {
+    let full = config().topic(name, topic);
+    match unseen.is_some_and(|rule| rule.resource == Resource::Topic(full.clone())) {
+        true => logged(&format!("not authorized to read {full}")).await,
+        false => {
+            let text = topic.suffix().to_owned();
+            driver.until("read", |seen| seen.texts().contains(&text)).await;
+        }
+    }
+}
+
+/// Does all that a client ever does.
+async fn call(endpoint: &KafkaEndpoint, name: &str, unseen: Option<&Rule>) -> Result<(), Told> {
     let driver = Arc::new(Driver::default());
     let client = endpoint.client(driver.clone())?;
-    let done = call_with(&driver, &*client, name, reads_letters).await;
+    let done = call_with(&driver, &*client, name, unseen).await;
     client.close().await;
     done
 }
@@ -109,7 +121,7 @@ async fn call_with(
     driver: &Driver,
     client: &dyn ClientTransport,
     name: &str,
-    reads_letters: bool,
+    unseen: Option<&Rule>,
 ) -> Result<(), Told> {
     client.open(0, name, 0).await?;
     write(driver, client, Topic::Calls, 1).await?;
@@ -121,18 +133,15 @@ async fn call_with(
     client.committed(0, 0).await?;
     client.follow(0, Topic::Dead, 0, 0).await?;
     write(driver, client, Topic::Dead, 3).await?;
-    match reads_letters {
-        true => driver.until("a letter", |seen| seen.texts().contains(&"dead".to_owned())).await,
-        false => logged(&format!("not authorized to read krpc.{name}.dead")).await,
-    }
+    read(driver, name, Topic::Dead, unseen).await;
     Ok(())
 }
 
 /// Does all that a server ever does.
-async fn answer(endpoint: &KafkaEndpoint, name: &str) -> Result<(), Told> {
+async fn answer(endpoint: &KafkaEndpoint, name: &str, unseen: Option<&Rule>) -> Result<(), Told> {
     let driver = Arc::new(Driver::default());
     let server = endpoint.server(driver.clone())?;
-    let done = answer_with(&driver, &*server, name).await;
+    let done = answer_with(&driver, &*server, name, unseen).await;
     server.close().await;
     done
 }
@@ -141,16 +150,27 @@ async fn answer_with(
     driver: &Driver,
     server: &dyn ServerTransport,
     name: &str,
+    unseen: Option<&Rule>,
 ) -> Result<(), Told> {
     server.open(0, name).await?;
     server.join().await?;
     driver.until("owns", |seen| seen.owned.len() == 4).await;
-    for topic in LAZY {
+    server.has_topic(0, Topic::Delayed).await?;
+    for topic in LAZY.into_iter().chain([Topic::Delayed]) {
         server.open_topic(0, topic).await?;
     }
     server.follow(0, Topic::Cancels, 0, 0).await?;
-    for (topic, token) in [(Topic::Replies, 1), (Topic::Results, 2), (Topic::Dead, 3)] {
+    server.follow(0, Topic::Delayed, 0, 0).await?;
+    let written = [Topic::Replies, Topic::Results, Topic::Dead, Topic::Delayed, Topic::Calls];
+    for (topic, token) in written.into_iter().zip(1..) {
         write(driver, server, topic, token).await?;
+    }
+    for topic in [Topic::Delayed, Topic::Calls] {
+        read(driver, name, topic, unseen).await;
+    }
+    if unseen.is_some() {
+        // Who may not read calls may not commit them either.
+        return Ok(());
     }
     let partition = PartitionId { service: 0, partition: 0 };
     let point = CommitPoint { partition, offset: 0, metadata: String::new() };
@@ -164,33 +184,40 @@ fn is_client(rules: &Rules) -> bool {
 }
 
 async fn work(rules: &Rules, name: &str, missing: Option<&Rule>) -> Result<(), Told> {
+    let unseen = missing.filter(|rule| is_unseen_read(rule));
     if is_client(rules) {
-        let reads_letters = missing.is_none_or(|rule| !is_dead_read(rule));
-        call(&endpoint(Door::SaslTls, as_user("caller"))?, name, reads_letters).await
+        call(&endpoint(Door::SaslTls, as_user("caller"))?, name, unseen).await
     } else {
-        answer(&endpoint(Door::SaslTls, as_user("answerer"))?, name).await
+        answer(&endpoint(Door::SaslTls, as_user("answerer"))?, name, unseen).await
     }
 }
 
-/// Whoever may write letters sees the topic: only reading it shows that he may not.
-fn is_dead_read(rule: &Rule) -> bool {
-    let is_dead = matches!(&rule.resource, Resource::Topic(name) if name.ends_with(".dead"));
-    is_dead && rule.operation == Operation::Read && rule.principal == "User:caller"
+/// Whoever may write to a topic sees it: only reading it shows that he may not.
+fn is_unseen_read(rule: &Rule) -> bool {
+    let Resource::Topic(name) = &rule.resource else { return false };
+    let written: &[_] = match rule.principal.as_str() {
+        "User:caller" => &[".dead"],
+        _ => &[".delayed", ".calls"],
+    };
+    rule.operation == Operation::Read && written.iter().any(|suffix| name.ends_with(suffix))
 }
 
 fn rules_of(name: &str) -> [Rules; 2] {
     let config = config();
     [acl::client(&config, name, "caller"), acl::server(&config, name, "answerer")]
-        .map(|rules| rules.tickets().dead_letters())
+        .map(|rules| rules.tickets().delays().dead_letters())
 }
 
-/// Makes the topics of services, as the super user, in one request.
-async fn make(names: &[String]) {
+/// The topics that a client uses, or a server.
+fn topics(index: usize) -> impl Iterator<Item = Topic> {
+    let held = (index == 1).then_some(Topic::Delayed);
+    [Topic::Calls, Topic::Replies].into_iter().chain(LAZY).chain(held)
+}
+
+/// Makes topics, as the super user, in one request.
+async fn make(topics: &[(String, Topic)]) {
     let config = config();
     let bytes = (config.max_packet_bytes + 1024).to_string();
-    let topics = [Topic::Calls, Topic::Replies].into_iter().chain(LAZY);
-    let topics = topics.flat_map(|topic| names.iter().map(move |name| (name, topic)));
-    let topics: Vec<_> = topics.map(|(name, it)| (config.topic(name, it), it)).collect();
     let new: Vec<_> = topics
         .iter()
         .map(|(name, topic)| {
@@ -255,8 +282,8 @@ async fn is_needed(rules: Rules, missing: Rule, name: String) {
         done.unwrap_or_else(|told| panic!("without {missing}: {told:?}"));
         return logged(&format!("not authorized to describe_configs {resource}")).await;
     }
-    if is_dead_read(&missing) {
-        // It was logged while the client was there.
+    if is_unseen_read(&missing) {
+        // It was logged while that side was there.
         return done.unwrap_or_else(|told| panic!("without {missing}: {told:?}"));
     }
     let action = match (&missing.resource, missing.operation) {
@@ -284,14 +311,14 @@ async fn without_each_single_rule_it_is_told_which() {
             let others = rules.to_string().replace(&format!("{missing}\n"), "");
             kafka().add_rules(&others).unwrap();
             if missing.operation != Operation::Create {
-                there.push(name.clone());
+                there.extend(topics(index).map(|it| (config().topic(&name, it), it)));
             }
             cases.push((rules, missing, name));
         }
     }
     make(&there).await;
     settle().await;
-    assert_eq!(cases.len(), 33);
+    assert_eq!(cases.len(), 38);
     while !cases.is_empty() {
         let mut some = tokio::task::JoinSet::new();
         for (rules, missing, name) in cases.drain(cases.len().saturating_sub(8)..) {
