@@ -18,7 +18,7 @@
 //! Nothing outlives the process that started it, however it ends: a small shell process holds the
 //! other end of a pipe and kills the brokers when the pipe closes.
 //!
-//! With the feature `secure`, [`Builder::secure`] closes the brokers to strangers: TLS with
+//! With the feature `secure`, `Builder::secure` closes the brokers to strangers: TLS with
 //! certificates made on the spot, SASL, and rules of who may do what.
 //!
 //! [`Redis`] is a `redis-server` under the same rule.
