@@ -392,8 +392,8 @@ pub const KNOBS: &[Knob] = &[
     },
     Knob {
         name: "KRPC_SEAL",
-        default: "none",
-        meaning: "none, checksum, verify or encrypt; encrypt if there is a key and nothing is said",
+        default: "(encrypt if there is a key)",
+        meaning: "how packets are protected: none, checksum, verify or encrypt",
         too_low: "others read, change and make calls",
         too_high: "",
         apply: |config, value| sealing::set(config, Part::Kind, value),
