@@ -34,7 +34,12 @@ fn section<'a>(manifest: &'a str, name: &str) -> Vec<&'a str> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
-fn lints_missing(manifest: &str) -> Vec<Violation> {
+/// Whether it is the root of a workspace: that of the libraries, and that of what is fuzzed.
+fn is_workspace(manifest: &str) -> bool {
+    manifest.lines().any(|line| line.trim() == "[workspace]")
+}
+
+fn lints_missing(path: &str, manifest: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     for (name, lints) in LINTS {
         let lines = section(manifest, name);
@@ -42,7 +47,7 @@ fn lints_missing(manifest: &str) -> Vec<Violation> {
             let levels = ["deny", "forbid"].map(|level| format!("{lint} = \"{level}\""));
             if !lines.iter().any(|line| levels.iter().any(|wanted| wanted == line)) {
                 let message = format!("{name} lacks `{}`", levels[0]);
-                found.push(Violation::new("Cargo.toml", 0, message));
+                found.push(Violation::new(path, 0, message));
             }
         }
     }
@@ -60,7 +65,10 @@ fn lints_not_taken(path: &str, manifest: &str) -> Vec<Violation> {
 
 #[test]
 fn the_workspace_denies_its_lints() {
-    expect_none(lints_missing(&read("Cargo.toml")));
+    let manifests = files(&["toml"]).into_iter().filter(|(_, text)| is_workspace(text));
+    let manifests: Vec<_> = manifests.collect();
+    assert!(manifests.iter().any(|(path, _)| path == "Cargo.toml"), "the root is a workspace");
+    expect_none(manifests.iter().flat_map(|(path, text)| lints_missing(path, text)));
 }
 
 #[test]
@@ -77,11 +85,11 @@ fn lints_that_are_missing_are_seen() {
     for (_, lints) in LINTS {
         for lint in lints {
             let planted = manifest.replace(&format!("\n{lint} = \"deny\""), "");
-            assert_eq!(lints_missing(&planted).len(), 1, "{lint}");
+            assert_eq!(lints_missing("a", &planted).len(), 1, "{lint}");
         }
     }
     let warned = manifest.replace("unsafe_code = \"deny\"", "unsafe_code = \"warn\"");
-    assert_eq!(lints_missing(&warned).len(), 1);
+    assert_eq!(lints_missing("a", &warned).len(), 1);
 }
 
 #[test]

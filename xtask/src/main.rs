@@ -1,11 +1,12 @@
 //! The development commands of kRPC: `cargo xtask --help` lists them.
 //!
 //! [`setup`] makes sure of the tools, [`steps`] says what each command runs, [`cargo`] runs it,
-//! [`counts`] adds up the tests, [`guards`] counts what a call costs, [`kafka`] keeps a Kafka
-//! running beside the terminal.
+//! [`counts`] adds up the tests, [`guards`] counts what a call costs, [`fuzz`] fuzzes, [`kafka`]
+//! keeps a Kafka running beside the terminal.
 
 mod cargo;
 mod counts;
+mod fuzz;
 mod guards;
 mod kafka;
 mod setup;
@@ -37,7 +38,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Everything that must pass: tests, formatting, lints, docs, feature sets, the first
-    /// example, licences, guards, simulation, a bench smoke run.
+    /// example, licences, guards, simulation, smoke runs of fuzzing and bench.
     Ci {
         /// Leaves out the tests, for a caller that has just run them.
         #[arg(long)]
@@ -53,6 +54,15 @@ enum Command {
         /// Replays this one seed and prints what happens.
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Fuzzes what reads bytes of others: one target or all, one after the other.
+    Fuzz {
+        /// The only one.
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: Option<String>,
+        /// How long each is fuzzed.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
     },
     /// Measures calls on a real Kafka, which it starts for speed (or KRPC_TEST_BROKERS), beside
     /// other systems.
@@ -78,6 +88,7 @@ fn main() -> ExitCode {
         Command::Ci { without_tests } => steps::ci(without_tests),
         Command::Guards => guards::run(),
         Command::Sim { seeds, seed } => steps::sim(seeds, seed),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Bench { args } => steps::bench(&args),
         Command::Kafka { command } => kafka::run(&command),
         Command::Bless => steps::bless(),
@@ -113,5 +124,8 @@ mod tests {
         assert!(matches!(cli.command, Command::Test { args } if args == ["--nocapture", "sim"]));
         let cli = Cli::try_parse_from(["xtask", "bench", "--quick", "x"]).unwrap();
         assert!(matches!(cli.command, Command::Bench { args } if args == ["--quick", "x"]));
+        let cli = Cli::try_parse_from(["xtask", "fuzz", "open", "--seconds", "9"]).unwrap();
+        assert!(matches!(cli.command, Command::Fuzz { target: Some(_), seconds: 9 }));
+        assert!(Cli::try_parse_from(["xtask", "fuzz", "nothing"]).is_err());
     }
 }

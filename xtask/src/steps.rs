@@ -8,7 +8,7 @@ use krpc_testkit::{BROKERS_VARIABLE, KAFKA_VERSION, Kafka};
 
 use crate::cargo::Cargo;
 use crate::counts::Counts;
-use crate::{guards, setup};
+use crate::{fuzz, guards, setup};
 
 /// How many seeds of the simulation `ci` runs.
 pub(crate) const CI_SEEDS: u32 = 200;
@@ -87,6 +87,7 @@ pub(crate) fn ci(without_tests: bool) -> Result<(), String> {
     steps.add(deny());
     steps.add(guards::run());
     steps.add(simulate(&ALL_FEATURES, CI_SEEDS, None));
+    steps.add(fuzz::smoke());
     // In the profile of the tests, for the sake of librdkafka.
     let bench = Cargo::new("run --package krpc-bench").args(ALL_FEATURES);
     steps.add(bench.args(["--", "--smoke"]).run());
@@ -160,16 +161,16 @@ pub(crate) fn bless() -> Result<(), String> {
 
 /// Steps that all run, and together fail if one does.
 #[derive(Debug, Default)]
-struct Steps {
+pub(crate) struct Steps {
     failures: Vec<String>,
 }
 
 impl Steps {
-    fn add(&mut self, result: Result<(), String>) {
+    pub(crate) fn add(&mut self, result: Result<(), String>) {
         self.failures.extend(result.err());
     }
 
-    fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         if self.failures.is_empty() {
             return Ok(());
         }
