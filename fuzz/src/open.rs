@@ -21,12 +21,16 @@ const PLACE: Place<'_> = Place { topic: Topic::Calls, name: "krpc.acme.Sum.calls
 /// How a packet is sealed.
 struct Setting {
     seal: ServiceSeal,
-    /// The same, for packets of any level.
-    takes_all: ServiceSeal,
     private: Private,
 }
 
 static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(settings);
+
+/// Opens packets of any level.
+static OPENS_ALL: LazyLock<ServiceSeal> = LazyLock::new(|| {
+    let all = Seal::new().verify_with(hash).keys(vec![key()]).accept(Level::Unsealed);
+    bind(&all)
+});
 
 thread_local! {
     // As a reader has it: what is left of one packet must not matter to the next.
@@ -55,6 +59,10 @@ fn exchange() -> Exchange {
     Exchange::from_bytes(*b"a client's thirty-two bytes, yes")
 }
 
+fn bind(seal: &Seal) -> ServiceSeal {
+    seal.bind("acme.Sum").expect("the settings are sound")
+}
+
 fn settings() -> Vec<Setting> {
     let own = Private::For(exchange().public());
     let levels = [
@@ -69,13 +77,7 @@ fn settings() -> Vec<Setting> {
     let both = levels
         .into_iter()
         .flat_map(|(seal, private)| [(seal.clone(), private), (seal.compress(3), private)]);
-    let bind = |seal: &Seal| seal.bind("acme.Sum").expect("the settings are sound");
-    let setting = |(seal, private): (Seal, Private)| Setting {
-        takes_all: bind(&seal.clone().accept(Level::Unsealed)),
-        seal: bind(&seal),
-        private,
-    };
-    both.map(setting).collect()
+    both.map(|(seal, private)| Setting { seal: bind(&seal), private }).collect()
 }
 
 /// Opens the bytes as they are; then seals them as a body, changes that, and opens it.
@@ -84,17 +86,11 @@ fn settings() -> Vec<Setting> {
 /// One of the properties does not hold.
 pub fn run(data: &[u8]) {
     SCRATCH.with_borrow_mut(|scratch| {
-        for setting in SETTINGS.iter() {
-            for seal in [&setting.seal, &setting.takes_all] {
-                open(scratch, seal, data);
-            }
-        }
-        let Some((choices, body)) = data.split_last_chunk::<6>().map(|(body, it)| (it, body))
-        else {
-            return;
-        };
+        open(scratch, &OPENS_ALL, data);
+        let Some((body, choices)) = data.split_last_chunk::<6>() else { return };
         let [which, topic, how, at @ .., with] = *choices;
         let setting = &SETTINGS[usize::from(which) % SETTINGS.len()];
+        open(scratch, &setting.seal, data);
         let place = Place { partition: u32::from(topic) / 8, topic: topics(topic), ..PLACE };
         let change = Change { how, at: u16::from_be_bytes(at).into(), with };
         sealed(scratch, setting, &place, body, &change);
@@ -121,7 +117,7 @@ fn most(packet: &[u8]) -> usize {
 /// What holds of any bytes.
 fn open(scratch: &mut Scratch, seal: &ServiceSeal, packet: &[u8]) {
     match within(most(packet), || seal.open(scratch, &PLACE, packet)) {
-        Err(error) => assert!(!error.label().is_empty() && !error.to_string().is_empty()),
+        Err(_) => {}
         Ok(Opened::AsItIs) => {
             assert!(seal.least() == Level::Unsealed && packet[3..8] == [0; 5]);
         }
@@ -191,9 +187,7 @@ fn sealed(scratch: &mut Scratch, it: &Setting, place: &Place<'_>, body: &[u8], c
     }
     let mut changed = sealed.clone();
     change.make(&mut changed);
-    for seal in [&it.seal, &it.takes_all] {
-        open(scratch, seal, &changed);
-    }
+    open(scratch, &OPENS_ALL, &changed);
     if changed != sealed && it.seal.level() != Level::Unsealed {
         assert!(it.seal.open(scratch, place, &changed).is_err(), "a changed packet opened");
     }

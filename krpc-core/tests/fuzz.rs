@@ -45,7 +45,7 @@ fn packets() {
 #[cfg(feature = "seal")]
 #[test]
 fn sealed_packets() {
-    corpus("open", 7, targets::open::run);
+    corpus("open", 3, targets::open::run);
 }
 
 #[test]
