@@ -62,8 +62,11 @@ struct Password {
     salt: String,
     /// What was derived, by service: a client and a server of one process, or a seal that is made
     /// anew, need not wait twice.
-    derived: Mutex<BTreeMap<String, Derived>>,
+    derived: Mutex<BTreeMap<String, Once>>,
 }
+
+/// What is derived once, by whoever comes first; others wait for it, and for nothing else.
+type Once = Arc<Mutex<Option<Derived>>>;
 
 impl Key {
     /// A key of 32 random bytes.
@@ -154,14 +157,14 @@ impl Key {
 
 impl Password {
     fn derive(&self, service: &str) -> Result<Derived, SealError> {
-        // Held meanwhile: who else comes for this service waits for the same.
-        let mut derived = self.derived.lock();
-        if let Some(root) = derived.get(service) {
+        let derived = Arc::clone(self.derived.lock().entry(service.to_owned()).or_default());
+        let mut derived = derived.lock();
+        if let Some(root) = &*derived {
             return Ok(root.clone());
         }
         let params = (PASSWORD_MEMORY_KIB, PASSWORD_PASSES, PASSWORD_LANES);
         let root = from_password(&self.password, &self.salt, service, params)?;
-        derived.insert(service.to_owned(), root.clone());
+        *derived = Some(root.clone());
         Ok(root)
     }
 }
