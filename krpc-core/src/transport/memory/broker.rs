@@ -163,6 +163,16 @@ impl Broker {
         })
     }
 
+    /// The records that a partition holds; none if it is not there.
+    pub(super) fn held(&self, name: &str, partition: u32) -> Vec<Bytes> {
+        let mut state = self.state.lock();
+        let topic = state.names.get(name).copied();
+        topic
+            .and_then(|topic| state.log(topic, partition))
+            .map(|log| log.held())
+            .unwrap_or_default()
+    }
+
     /// Lets a side read a partition from an offset on, or from its end as it is now; `id` is its
     /// name for it.
     pub(super) fn follow(

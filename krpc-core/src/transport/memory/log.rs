@@ -99,6 +99,11 @@ impl Log {
         *next = offset;
     }
 
+    /// The records that it still holds.
+    pub(super) fn held(&self) -> Vec<Bytes> {
+        self.records.iter().map(|(_, payload)| payload.clone()).collect()
+    }
+
     /// The offsets of the oldest record and of the one that comes next.
     pub(super) fn bounds(&self) -> (i64, i64) {
         (self.start, self.end())

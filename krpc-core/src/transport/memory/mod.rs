@@ -94,6 +94,12 @@ impl MemoryEndpoint {
         stored.map(|(offset, _)| offset)
     }
 
+    /// For tests: the values of a partition's records, as a stranger reads them, as far as they are
+    /// still held.
+    pub fn recorded(&self, service: &str, topic: Topic, partition: u32) -> Vec<Bytes> {
+        self.broker.held(&self.config.topic(service, topic), partition)
+    }
+
     /// For tests: how many records a topic was given so far, whether they are still held or not;
     /// 0 if there is no such topic.
     pub fn records(&self, service: &str, topic: Topic) -> u64 {
