@@ -96,6 +96,13 @@ causes! {
     Expansion = "expansion";
     /// A packet that cannot be expanded. Test: `each_way_not_to_open_has_its_cause`.
     BadCompression = "bad_compression";
+    /// A sealed packet that was stored much later than it was sealed, or that may have been here
+    /// before so many others that it cannot be told any more.
+    /// Test: `a_packet_that_was_sealed_long_before_it_was_appended_is_stale`.
+    Stale = "stale";
+    /// A sealed packet that was here before, at another offset: written once more by its sender's
+    /// producer, or copied. Test: `every_packet_that_is_written_again_is_refused`.
+    Replayed = "replayed";
     /// A record of a partition that is not (or no longer) owned.
     /// Test: `records_of_a_partition_that_is_not_owned_are_dropped`.
     NotOwned = "not_owned";

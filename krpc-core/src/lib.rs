@@ -25,6 +25,7 @@ pub mod metadata;
 pub mod murmur2;
 pub mod outbox;
 pub mod policy;
+pub mod replay;
 #[cfg(feature = "seal")]
 pub mod seal;
 pub mod sealing;

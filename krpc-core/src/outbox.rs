@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::{
     ids::InstanceId,
+    replay::LEAVES_WITHIN,
     sealing::Sealer,
     status::Status,
     time::Time,
@@ -151,7 +152,8 @@ struct Packet<C> {
     frames: usize,
     cookies: Cookies<C>,
     give_up: Time,
-    sealed: bool,
+    /// When, if it is.
+    sealed: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -161,10 +163,16 @@ struct Flight<C> {
     cookies: Cookies<C>,
     give_up: Time,
     sent: Time,
-    sealed: bool,
+    sealed: Option<Time>,
 }
 
 impl<C> Flight<C> {
+    /// Whether it is worth while to send the packet again. Its readers would refuse one that was
+    /// sealed long ago.
+    fn is_timely(&self, now: Time) -> bool {
+        now < self.give_up && self.sealed.is_none_or(|at| now < at + LEAVES_WITHIN)
+    }
+
     /// The packet, to be sent once more.
     fn again(self, payload: Vec<u8>) -> (LaneKey, Packet<C>) {
         let Self { lane, frames, cookies, give_up, sealed, .. } = self;
@@ -179,7 +187,7 @@ impl<C> Default for Packet<C> {
             frames: 0,
             cookies: Cookies::new(),
             give_up: Time::default(),
-            sealed: false,
+            sealed: None,
         }
     }
 }
@@ -299,7 +307,7 @@ impl<C> Outbox<C> {
         match result {
             Ok(()) => Report::Stored { cookies: flight.cookies, sent: flight.sent },
             Err((status, payload))
-                if status.is_retryable() && !flight.lane.target.exact && now < flight.give_up =>
+                if status.is_retryable() && !flight.lane.target.exact && flight.is_timely(now) =>
             {
                 let (lane, packet) = flight.again(payload.to_vec());
                 self.retries.push_back((now + RETRY_BACKOFF, lane, packet));

@@ -4,22 +4,27 @@
 //! A packet is sealed when it leaves the outbox for the first time, and opened before a machine
 //! sees it. So machines know plain packets only.
 //!
-//! from: the drivers, which open records with [`open`]; [`crate::outbox`]
-//! to: `seal`
+//! from: the drivers, which open records with an [`Opener`]; [`crate::outbox`]
+//! to: `seal`, [`crate::replay`]
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use foldhash::HashMap;
+use parking_lot::Mutex;
 
 use crate::{
     error::SetupError,
-    ids::InstanceId,
-    inbox::DropCause,
+    ids::{InstanceId, PartitionId},
+    inbox::{self, DropCause},
+    replay::{Found, Replays},
     status::{Code, Status},
     time::Time,
     transport::{BoxFuture, Endpoint, Record, Target, Topic},
-    wire::packet::Addresses,
+    wire::{
+        coding::Reader,
+        packet::{Addresses, Header},
+    },
 };
 
 /// Bytes of a nonce.
@@ -64,7 +69,18 @@ pub trait Sealing: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The packet must not be read; why.
-    fn open(&self, place: (Topic, u32), packet: &[u8]) -> Result<Option<Bytes>, DropCause>;
+    fn open(&self, place: (Topic, u32), packet: &[u8]) -> Result<Option<Opened>, DropCause>;
+}
+
+/// A packet that was opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// As it was before it was sealed.
+    pub packet: Bytes,
+    /// Whether a key vouches for it: nobody without one can have written it.
+    pub is_proven: bool,
+    /// When it was sealed, on the broker's clock as its sender knew it.
+    pub sealed_at: Option<Time>,
 }
 
 /// What an outbox seals its packets with.
@@ -107,26 +123,54 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// Opens a record that was read, in its place. One that is for another instance stays as it is,
-/// where packets are for whoever they name: it is dropped without a look at its seal.
-///
-/// # Errors
-/// Nothing of it may take effect; why.
-pub(crate) fn open(
-    seal: &dyn Sealing,
+/// Opens records, each in its place, and refuses copies of them.
+#[derive(Debug)]
+pub(crate) struct Opener {
     me: InstanceId,
-    record: &mut Record,
-) -> Result<(), DropCause> {
-    if matches!(record.topic, Topic::Calls | Topic::Replies)
-        && let Ok(Addresses { destination, .. }) = Addresses::peek(&record.payload)
-        && destination != me
-        && destination != InstanceId::ANY
-    {
-        return Ok(());
+    replays: Mutex<Replays>,
+}
+
+impl Opener {
+    /// Of this instance.
+    pub(crate) fn new(me: InstanceId) -> Self {
+        Self { me, replays: Mutex::default() }
     }
-    let place = (record.topic, record.partition.partition);
-    if let Some(opened) = seal.open(place, &record.payload)? {
-        record.payload = opened;
+
+    /// Opens a record that was read, in its place. One that is for another instance stays as it
+    /// is, where packets are for whoever they name: it is dropped without a look at its seal.
+    ///
+    /// # Errors
+    /// Nothing of it may take effect; why.
+    pub(crate) fn open(&self, seal: &dyn Sealing, record: &mut Record) -> Result<(), DropCause> {
+        if matches!(record.topic, Topic::Calls | Topic::Replies)
+            && let Ok(Addresses { destination, .. }) = Addresses::peek(&record.payload)
+            && destination != self.me
+            && destination != InstanceId::ANY
+        {
+            return Ok(());
+        }
+        let place = (record.topic, record.partition.partition);
+        let Some(opened) = seal.open(place, &record.payload)? else { return Ok(()) };
+        record.payload = opened.packet;
+        if opened.is_proven { self.check(record, opened.sealed_at) } else { Ok(()) }
     }
-    Ok(())
+
+    /// Refuses a copy of a record.
+    fn check(&self, record: &Record, sealed_at: Option<Time>) -> Result<(), DropCause> {
+        let reader = &mut Reader::new(&record.payload);
+        let Header { sender, sequence, .. } = Header::decode(reader).map_err(inbox::cause)?;
+        if reader.is_empty() {
+            // A client's hello, of before it can know the broker's clock: nothing to repeat.
+            return Ok(());
+        }
+        let Record { topic, partition, offset, appended, .. } = *record;
+        let found = Found { sender, sequence, sealed_at, appended, offset };
+        self.replays.lock().handle_packet(topic, partition, &found)
+    }
+
+    /// Partitions of calls that are read no more.
+    pub(crate) fn forget(&self, partitions: &[PartitionId]) {
+        let mut replays = self.replays.lock();
+        partitions.iter().for_each(|partition| replays.forget(Topic::Calls, *partition));
+    }
 }

@@ -32,6 +32,11 @@ impl Time {
         self.0
     }
 
+    /// Whether a clock that says this tells the time.
+    pub(crate) fn is_real(self) -> bool {
+        self >= NO_TIME
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -139,7 +144,7 @@ impl BrokerClock {
     /// A local moment as people are to read it: on the broker's clock, if that is known and tells
     /// the time (librdkafka's mock cluster stamps every record just after 1970).
     pub fn stamp(&self, local: Time) -> Time {
-        self.to_broker(local).filter(|at| *at >= NO_TIME).unwrap_or(local)
+        self.to_broker(local).filter(|at| at.is_real()).unwrap_or(local)
     }
 
     /// That moment as early as it may be on the broker's clock, but for a doubt of more than
@@ -159,7 +164,7 @@ impl BrokerClock {
     }
 
     fn small_doubt(&self, now: Time) -> Duration {
-        let known = self.to_broker(now).is_some_and(|at| at >= NO_TIME);
+        let known = self.to_broker(now).is_some_and(Time::is_real);
         self.uncertainty(now).filter(|_| known).unwrap_or_default().min(MAX_DOUBT)
     }
 

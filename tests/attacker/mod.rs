@@ -18,6 +18,7 @@ use crate::support::{
 mod bombs;
 mod change;
 mod read;
+mod repeat;
 
 const SERVICE: &str = "Work";
 

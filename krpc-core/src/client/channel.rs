@@ -41,7 +41,7 @@ use crate::{
     error::SetupError,
     hello::Hello,
     ids::{CallId, InstanceId},
-    sealing::{SealSettings, Sealing},
+    sealing::{Opener, SealSettings, Sealing},
     status::{Code, Status},
     time::Time,
     transport::{BoxFuture, ClientTransport, Endpoint, flush},
@@ -144,6 +144,7 @@ pub(crate) struct ServiceChannel {
     /// Reads them, when somebody comes for them.
     pub(super) readers: Readers,
     seal: OnceLock<Arc<dyn Sealing>>,
+    opener: Opener,
 }
 
 /// What a channel's calls for one service are doing.
@@ -266,6 +267,7 @@ impl Channel {
             results: ResultsEnd::default(),
             readers: Readers::default(),
             seal: OnceLock::new(),
+            opener: Opener::new(self.inner.shared.me),
         });
         if let Some(status) = self.inner.closed.get() {
             service.close(status);

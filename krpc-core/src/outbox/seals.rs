@@ -4,8 +4,9 @@
 
 use super::{Outbox, Transmit};
 use crate::{
+    replay::LEAVES_WITHIN,
     sealing::Sealer,
-    status::Status,
+    status::{Code, Status},
     time::{BrokerClock, Time},
 };
 
@@ -17,7 +18,8 @@ impl<C> Outbox<C> {
     }
 
     /// Seals a packet that is about to leave, if packets are sealed and this one is not. One that
-    /// is sent again goes as it was: a packet that is sealed twice would be two to its readers.
+    /// is sent again goes as it was: a packet that is sealed twice would be two to its readers. But
+    /// not when it was sealed so long ago that they would take it for a copy.
     ///
     /// # Errors
     /// It cannot be sealed, and must not leave; it is to come back as rejected.
@@ -42,13 +44,16 @@ impl<C> Outbox<C> {
     ) -> Result<(), Status> {
         let flight = self.in_flight.get_mut(&transmit.token);
         let (Some(sealer), Some(flight)) = (&mut self.sealer, flight) else { return Ok(()) };
-        if flight.sealed {
-            return Ok(());
+        if let Some(sealed) = flight.sealed {
+            return match now < sealed + LEAVES_WITHIN {
+                true => Ok(()),
+                false => Err(Status::new(Code::Unavailable, "the packet did not leave in time")),
+            };
         }
         let mut sealed = self.spare.pop().unwrap_or_default();
         let at = clock.to_broker(now);
         sealer.seal(transmit.target, at, &transmit.payload, &mut sealed)?;
-        flight.sealed = true;
+        flight.sealed = Some(now);
         self.handle_sent(std::mem::replace(&mut transmit.payload, sealed));
         Ok(())
     }
@@ -60,15 +65,12 @@ mod tests {
 
     use std::sync::Arc;
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::{
         ids::InstanceId,
         inbox::DropCause,
         outbox::{LaneKey, Report},
-        sealing::{Nonce, Sealing},
-        status::Code,
+        sealing::{Nonce, Opened, Sealing},
         transport::{Rejected, Target, Topic},
         wire::{coding::WireError, packet::Routes},
     };
@@ -104,7 +106,7 @@ mod tests {
             Ok(())
         }
 
-        fn open(&self, _: (Topic, u32), _: &[u8]) -> Result<Option<Bytes>, DropCause> {
+        fn open(&self, _: (Topic, u32), _: &[u8]) -> Result<Option<Opened>, DropCause> {
             Ok(None)
         }
     }
@@ -120,8 +122,12 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox<u8>, bytes: usize) -> Result<(), WireError> {
+        push_until(outbox, LATER, bytes)
+    }
+
+    fn push_until(outbox: &mut Outbox<u8>, end: Time, bytes: usize) -> Result<(), WireError> {
         let key = LaneKey { target: TARGET, destination: InstanceId::ANY };
-        outbox.push(key, Some(1), LATER, |out| {
+        outbox.push(key, Some(1), end, |out| {
             out.resize(out.len() + bytes, 7);
             Ok(())
         })?;
@@ -156,6 +162,27 @@ mod tests {
         push(&mut outbox, 10).unwrap();
         let next = poll(&mut outbox, LATER).unwrap().payload;
         assert_eq!(next[next.len() - OVERHEAD], 2, "of a nonce of its own");
+    }
+
+    #[test]
+    fn a_packet_that_was_sealed_long_ago_does_not_leave_again() {
+        let mut outbox = outbox(1000, 0);
+        for is_full in [true, false] {
+            push_until(&mut outbox, Time::MAX, 10).unwrap();
+            let first = poll(&mut outbox, NOW).unwrap();
+            if is_full {
+                assert!(outbox.handle_rejected(first, Rejected::Full, NOW).is_none());
+                outbox.handle_timeout(NOW + LEAVES_WITHIN);
+                let (transmit, status) = poll(&mut outbox, NOW + LEAVES_WITHIN).unwrap_err();
+                let rejected = Rejected::Failed(status);
+                assert!(outbox.handle_rejected(transmit, rejected, NOW + LEAVES_WITHIN).is_some());
+            } else {
+                let failed = (Status::new(Code::Unavailable, "no broker"), &first.payload[..]);
+                let report = outbox.handle_delivered(first.token, Err(failed), NOW + LEAVES_WITHIN);
+                assert!(matches!(report, Report::Failed { .. }));
+            }
+        }
+        assert!(outbox.is_idle());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     error::SetupError,
     inbox::DropCause,
-    sealing::{Nonce, SealSettings, Sealing},
+    sealing::{self, Nonce, SealSettings, Sealing},
     status::{Code, Status},
     time::Time,
     transport::{BoxFuture, Endpoint, Topic},
@@ -137,12 +136,20 @@ impl Sealing for InUse {
         })
     }
 
-    fn open(&self, place: (Topic, u32), packet: &[u8]) -> Result<Option<Bytes>, DropCause> {
+    fn open(
+        &self,
+        place: (Topic, u32),
+        packet: &[u8],
+    ) -> Result<Option<sealing::Opened>, DropCause> {
         let (live, place) = (self.live.current(), self.place(place));
         let opened = live.open(&mut self.opens.lock(), &place, packet);
         match opened.map_err(|error| error.cause())? {
             Opened::AsItIs => Ok(None),
-            Opened::Sealed { packet, .. } => Ok(Some(packet.into())),
+            Opened::Sealed { packet, seen } => Ok(Some(sealing::Opened {
+                packet: packet.into(),
+                is_proven: seen.key.is_some(),
+                sealed_at: seen.sealed_at,
+            })),
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::{
     error::{SetupError, ShutdownError},
     hello::Hello,
     ids::{InstanceId, PartitionId},
-    sealing::Sealing,
+    sealing::{Opener, Sealing},
     status::{Code, Status},
     time::Time,
     transport::{CommitPoint, Endpoint, ServerTransport, flush},
@@ -80,6 +80,7 @@ pub(crate) struct Shared {
     hello: Hello,
     /// Of each service, if packets are sealed.
     seals: OnceLock<Vec<Arc<dyn Sealing>>>,
+    opener: Opener,
     /// Why the transport is beyond repair, if it is; `over` is cancelled then.
     broken: OnceLock<Status>,
     over: CancellationToken,
@@ -170,10 +171,12 @@ impl Server {
 
 impl Shared {
     fn new(shared: Weak<Self>, services: Vec<Arc<dyn Service>>, options: ServerOptions) -> Self {
+        let me = fresh_instance();
         Self {
             calls: Mutex::default(),
             batch: Batch::new(shared),
-            me: fresh_instance(),
+            me,
+            opener: Opener::new(me),
             pace: Pace::new(options.first_poll),
             options,
             clock: Clock::start(),

@@ -75,12 +75,14 @@ impl ServerEvents for Events {
     fn release(&self, partitions: Vec<PartitionId>) -> BoxFuture<'static, Vec<CommitPoint>> {
         let Some(shared) = self.0.upgrade() else { return Box::pin(async { Vec::new() }) };
         shared.with(|machine, now| machine.release(&partitions, now));
+        shared.forget(&partitions);
         Box::pin(shared.released(partitions))
     }
 
     fn lost(&self, partitions: Vec<PartitionId>) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.with(|machine, now| machine.handle_lost(&partitions, now));
+        shared.forget(&partitions);
     }
 
     fn broken(&self, status: Status) {

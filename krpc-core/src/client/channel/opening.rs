@@ -20,7 +20,7 @@ use crate::{
     error::SetupError,
     hello::Greeter,
     inbox::DropCause,
-    sealing::{self, Sealer},
+    sealing::Sealer,
     server::service::check_service_name,
     status::{Code, Status},
     transport::{Record, Topic},
@@ -164,7 +164,7 @@ impl ServiceChannel {
     /// Opens a record, if packets are sealed.
     pub(in crate::client) fn unseal(&self, record: &mut Record) -> Result<(), DropCause> {
         let Some(seal) = self.seal.get() else { return Ok(()) };
-        sealing::open(&**seal, self.shared.me, record)
+        self.opener.open(&**seal, record)
     }
 }
 

@@ -9,8 +9,9 @@ use super::Shared;
 use crate::{
     clock::fresh_nonce,
     error::SetupError,
+    ids::PartitionId,
     inbox::DropCause,
-    sealing::{self, Sealer},
+    sealing::Sealer,
     server::delays::Read,
     status::Status,
     transport::{Endpoint, Record, ServerTransport, Topic},
@@ -32,8 +33,15 @@ impl Shared {
     pub(in crate::server) fn open(&self, record: &mut Record) -> Result<(), DropCause> {
         let Some(seals) = self.seals.get() else { return Ok(()) };
         match seals.get(usize::from(record.partition.service)) {
-            Some(seal) => sealing::open(&**seal, self.me, record),
+            Some(seal) => self.opener.open(&**seal, record),
             None => Ok(()),
+        }
+    }
+
+    /// Partitions whose records are not taken any more.
+    pub(in crate::server) fn forget(&self, partitions: &[PartitionId]) {
+        if self.seals.get().is_some() {
+            self.opener.forget(partitions);
         }
     }
 
