@@ -27,7 +27,7 @@ use krpc_core::{
         coding::Reader,
         frame::{
             Announce, Cancel, Dead, DeadMark, Due, Fate, Frame, FrameKind, MovedFrom, Outcome,
-            Progress, Reply, Request, Terms,
+            Progress, Refused, Reply, Request, Terms,
         },
         packet::{Header, Route, Routes},
     },
@@ -187,6 +187,7 @@ fn goldens_of_terms() -> Vec<Golden> {
     let details = cause.clone().with_retryable(true).with_details(Bytes::from_static(b"why"));
     let mark =
         |index, fate| Frame::DeadMark(DeadMark { offset: 300, index, fate, at: at(1_700_000_001) });
+    let refused = Refused { cause: 2, key: 0x3f2a_91c0 };
     let marks = vec![mark(0, Fate::Replayed), mark(1, Fate::Dropped)];
     let to_all = |sequence| Header { destination: InstanceId::ANY, ..from_server(sequence) };
     let from_client = |sequence| Header { reply_to: Routes::new(), ..from_client(sequence) };
@@ -197,6 +198,7 @@ fn goldens_of_terms() -> Vec<Golden> {
         golden("progress", from_server(3), progress),
         golden("dead", to_all(4), vec![dead(cause), dead(details)]),
         golden("dead_mark", from_client(5), marks),
+        golden("refused", from_server(5), vec![Frame::Refused(refused)]),
     ]
 }
 

@@ -17,6 +17,7 @@ use crate::support::{
 
 mod bombs;
 mod change;
+mod mismatch;
 mod read;
 mod repeat;
 

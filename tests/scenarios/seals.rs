@@ -43,7 +43,7 @@ fn packets_of_another_seal_are_refused_and_counted() {
             other.open("Sum").await.unwrap();
             let sum = SumClient::new(&other);
             let error = sum.add(1, 2).timeout(millis(300)).await.unwrap_err();
-            assert_eq!(error.code(), Some(Code::DeadlineExceeded), "{seal:?}");
+            assert_eq!(error.code(), Some(Code::FailedPrecondition), "{seal:?}: {error}");
             eventually("it is counted", || count(&server.stats().dropped, cause) > before).await;
         }
         let right = place.channel().seal(Seal::new().encrypt(key(1))).connect().await.unwrap();
@@ -69,7 +69,7 @@ fn who_has_no_seal_does_not_read_sealed_packets() {
         let server = start(server).await;
         let sealed = place.channel().seal(Seal::new().encrypt(key(1))).connect().await.unwrap();
         let error = SumClient::new(&sealed).add(1, 2).timeout(millis(300)).await.unwrap_err();
-        assert_eq!(error.code(), Some(Code::DeadlineExceeded));
+        assert_eq!(error.code(), Some(Code::FailedPrecondition), "{error}");
         assert_eq!(server.stats().counts.executed, 0);
         eventually("they are counted", || {
             let dropped = server.stats().dropped;

@@ -70,7 +70,7 @@ impl ClientEvents for Events {
     fn arrived(&self, mut record: Record) {
         let Some(service) = self.service(usize::from(record.partition.service)) else { return };
         if let Err(cause) = service.unseal(&mut record) {
-            service.with(|machine, _| machine.handle_refused(cause));
+            service.with(|machine, now| machine.handle_refused(&record, cause, now));
             if record.topic == Topic::Replies {
                 return;
             }

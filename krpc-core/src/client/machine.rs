@@ -14,13 +14,14 @@ use smallvec::smallvec;
 use super::{
     balance::Balance,
     pending::{Completion, Ending, InFlight, Pending, Place},
+    refused::Hint,
 };
 use crate::{
     ids::{CallId, InstanceId},
     inbox::{DropCause, DropCounts, Inbox},
     outbox::{Cookies, LaneKey, Outbox, Report, Transmit},
     sealing::Sealer,
-    status::{Code, Status},
+    status::Status,
     time::{BrokerClock, Time},
     transport::{Delivery, Record, Rejected, Target, Topic, Topology},
     wire::{
@@ -54,7 +55,7 @@ pub struct ClientSetup {
 pub struct ClientMachine<W> {
     pub(super) setup: ClientSetup,
     pub(super) outbox: Outbox<CallId>,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     pub(super) pending: Pending<W>,
     pub(super) balance: Balance,
     pub(super) clock: BrokerClock,
@@ -62,6 +63,8 @@ pub struct ClientMachine<W> {
     pub(super) closed: Option<Status>,
     /// Calls that end when they are stored: nearly always none, and then reports end nothing.
     pub(super) receipts: usize,
+    /// What is known of packets that cannot be opened.
+    pub(super) hint: Option<Hint>,
 }
 
 impl<W> ClientMachine<W> {
@@ -77,6 +80,7 @@ impl<W> ClientMachine<W> {
             wake: VecDeque::new(),
             closed: None,
             receipts: 0,
+            hint: None,
             setup,
         }
     }
@@ -89,11 +93,6 @@ impl<W> ClientMachine<W> {
             self.outbox.seal_with(sealer);
         }
         self
-    }
-
-    /// A record whose seal does not hold: nothing in it takes effect.
-    pub const fn handle_refused(&mut self, cause: DropCause) {
-        self.inbox.count(cause);
     }
 
     /// Puts a packet without frames on its way, whose delivery report teaches the distance to the
@@ -157,7 +156,10 @@ impl<W> ClientMachine<W> {
 
     /// A record of the reply partition.
     pub fn handle_record(&mut self, record: &Record, now: Time) {
-        let Ok(packet) = self.inbox.open(record.partition, &record.payload) else { return };
+        let packet = match self.inbox.open(record.partition, &record.payload) {
+            Ok(packet) => packet,
+            Err(cause) => return self.suspect(&record.payload, cause, now),
+        };
         let (sender, broadcast) = (packet.header.sender, packet.broadcast);
         // First, or the waiting for earlier callers would end that for those of this record.
         self.outbox.cork_is_over(now);
@@ -167,6 +169,7 @@ impl<W> ClientMachine<W> {
                 Ok(Frame::Reply(_)) if broadcast => self.inbox.count(DropCause::MisroutedReply),
                 Ok(Frame::Reply(reply)) => self.handle_reply(reply, sender, &record.payload, now),
                 Ok(Frame::Announce(announce)) => self.balance.handle_announce(sender, &announce),
+                Ok(Frame::Refused(refused)) if !broadcast => self.told(refused, now),
                 Ok(Frame::Unknown(_)) => self.inbox.count(DropCause::UnknownKind),
                 Ok(_) => self.inbox.count(DropCause::UnexpectedKind),
                 Err(_) => self.inbox.count(DropCause::FrameMalformed),
@@ -215,11 +218,7 @@ impl<W> ClientMachine<W> {
         self.outbox.handle_timeout(now);
         while let Some(id) = self.pending.poll_expired(now) {
             let Some(call) = self.pending.get(id) else { continue };
-            let message = match call.on_stored {
-                false => "the deadline passed before a reply came",
-                true => "the broker did not confirm the call in time; it may have it",
-            };
-            self.end(id, Status::new(Code::DeadlineExceeded, message), now);
+            self.end(id, self.overdue(call), now);
             // Of a call that nobody was to answer this says nothing of its server.
             self.balance.abandoned(call.partition, !call.on_stored);
         }

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod pending;
 pub mod placing;
 mod posting;
+mod refused;
 mod request;
 mod results;
 pub mod retry;

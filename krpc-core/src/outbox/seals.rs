@@ -4,10 +4,12 @@
 
 use super::{Outbox, Transmit};
 use crate::{
+    ids::InstanceId,
     replay::LEAVES_WITHIN,
     sealing::Sealer,
     status::{Code, Status},
     time::{BrokerClock, Time},
+    wire::coding::WireError,
 };
 
 impl<C> Outbox<C> {
@@ -34,6 +36,20 @@ impl<C> Outbox<C> {
             return Ok(());
         }
         self.seal_once(transmit, clock, now)
+    }
+
+    /// A packet of one frame that is to leave as it is, beside all lanes; nobody waits for its
+    /// report. None if the frame cannot be written.
+    pub(crate) fn aside(
+        &mut self,
+        destination: InstanceId,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
+    ) -> Option<Vec<u8>> {
+        let mut payload = self.spare.pop().unwrap_or_default();
+        self.header.destination = destination;
+        self.header.encode(&mut payload);
+        self.header.sequence += 1;
+        encode(&mut payload).ok().map(|()| payload)
     }
 
     fn seal_once(
@@ -67,12 +83,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        ids::InstanceId,
         inbox::DropCause,
         outbox::{LaneKey, Report},
         sealing::{Nonce, Opened, Sealing},
         transport::{Rejected, Target, Topic},
-        wire::{coding::WireError, packet::Routes},
+        wire::packet::Routes,
     };
 
     const NOW: Time = Time::from_micros(1_000_000);

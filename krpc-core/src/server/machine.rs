@@ -19,6 +19,7 @@ use super::{
     intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
     keys::Keys,
     ledger::{Ledger, Opened},
+    refused::Refusals,
     stats::ServerCounts,
     topics::Topics,
 };
@@ -72,6 +73,7 @@ pub struct ServerMachine<K> {
     /// Calls may run now that no record and no handler's end made so.
     pub(super) ripe: bool,
     pub(super) outbox: Outbox<Position>,
+    pub(super) refusals: Refusals,
     pub(super) clock: BrokerClock,
     /// Grows whenever ownership changes, so that each lane announces it once more.
     pub(super) epoch: u64,
@@ -107,6 +109,7 @@ impl<K: Clone> ServerMachine<K> {
             backoff: Backoff::new(me),
             ripe: false,
             outbox: Outbox::new(me, max_packet_bytes, Routes::new()),
+            refusals: Refusals::default(),
             clock: BrokerClock::default(),
             epoch: 0,
             releasing: HashMap::new(),
@@ -135,10 +138,10 @@ impl<K: Clone> ServerMachine<K> {
         };
         let packet = match self.inbox.open(partition, &record.payload) {
             Ok(packet) => packet,
-            Err(_) => {
+            Err(cause) => {
                 // Counted by the inbox. Nothing in it can be finished, so nothing holds it up.
                 self.ledger.open(partition, record.offset, 0);
-                return;
+                return self.tell(record, cause, now);
             }
         };
         let opened = self.ledger.open(partition, record.offset, packet.calls());
@@ -293,6 +296,9 @@ impl<K: Clone> ServerMachine<K> {
 
     /// The next packet to send.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        if let Some(transmit) = self.refusals.poll_transmit() {
+            return Some(transmit);
+        }
         loop {
             let mut transmit = self.outbox.poll_transmit(now)?;
             match self.outbox.seal(&mut transmit, &self.clock, now) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame = kind(1) length(varint) body
-//! body  = call(varint) flags(1) …        of every kind but ANNOUNCE and DEAD_MARK, which are about
+//! body  = call(varint) flags(1) …        of every kind but ANNOUNCE, DEAD_MARK and REFUSED, about
 //!                                        no call and begin with the flags
 //! ```
 //! Writing is one pass without temporary buffers: a body's length is computed from its parts
@@ -23,6 +23,7 @@ use crate::{codec::ValueCodec, ids::CallId, metadata::Metadata};
 mod announce;
 mod dead;
 mod progress;
+mod refused;
 mod reply;
 mod request;
 mod status;
@@ -31,6 +32,7 @@ mod terms;
 pub use announce::Announce;
 pub use dead::{Dead, DeadMark, Fate};
 pub use progress::Progress;
+pub use refused::Refused;
 pub use reply::{Outcome, Reply};
 pub use request::Request;
 pub use terms::{Due, MovedFrom, Terms};
@@ -57,6 +59,8 @@ pub enum Frame<'a> {
     Dead(Box<Dead<'a>>),
     /// A dead letter is done with.
     DeadMark(DeadMark),
+    /// A server cannot open a packet.
+    Refused(Refused),
     /// A kind this version does not know: skipped and counted.
     Unknown(FrameKind),
 }
@@ -97,6 +101,8 @@ impl FrameKind {
     pub const DEAD: Self = Self(0x0d);
     /// What became of a dead letter: [`DeadMark`].
     pub const DEAD_MARK: Self = Self(0x0e);
+    /// A packet that cannot be opened: [`Refused`].
+    pub const REFUSED: Self = Self(0x0f);
 
     /// Whether it is a call, with or without terms: those have an index in their record.
     pub const fn is_call(self) -> bool {
@@ -120,6 +126,7 @@ impl FrameKind {
             Self::REQUEST_WITH => "REQUEST_WITH",
             Self::DEAD => "DEAD",
             Self::DEAD_MARK => "DEAD_MARK",
+            Self::REFUSED => "REFUSED",
             _ => return None,
         })
     }
@@ -221,6 +228,7 @@ impl<'a> Frame<'a> {
             Self::Progress(progress) => progress.encode(out),
             Self::Dead(dead) => dead.encode(out),
             Self::DeadMark(mark) => mark.encode(out),
+            Self::Refused(refused) => refused.encode(out),
             Self::Unknown(kind) => Err(WireError::UnknownKind(kind.0)),
         }
     }
@@ -249,6 +257,7 @@ impl<'a> Frame<'a> {
             FrameKind::PROGRESS => Self::Progress(Progress::decode(reader)?),
             FrameKind::DEAD => Self::Dead(Box::new(Dead::decode(reader)?)),
             FrameKind::DEAD_MARK => Self::DeadMark(DeadMark::decode(reader)?),
+            FrameKind::REFUSED => Self::Refused(Refused::decode(reader)?),
             _ => return Ok(Self::Unknown(kind)),
         };
         reader.end("frame")?;

@@ -10,9 +10,10 @@ use crate::{
     codec::ValueCodec,
     ids::PartitionId,
     metadata::Metadata,
+    status::Code,
     wire::{
         MAX_PACKET_BYTES,
-        frame::Announce,
+        frame::{Announce, Refused},
         packet::{Header, Routes},
     },
 };
@@ -38,18 +39,22 @@ fn client() -> Machine {
 }
 
 fn start(machine: &mut Machine) -> Result<CallId, Status> {
-    let call = StartCall {
+    machine.start(call(), 7, NOW)
+}
+
+fn call() -> StartCall<'static> {
+    const NONE: &Metadata = &Metadata::new();
+    StartCall {
         path: "acme.Sum/add",
         fingerprint: 0,
         codec: ValueCodec::Json,
-        metadata: &Metadata::new(),
+        metadata: NONE,
         value: b"[1,2]",
         terms: None,
         timeout: TIMEOUT,
         receipt: None,
         at_most_once: false,
-    };
-    machine.start(call, 7, NOW)
+    }
 }
 
 fn reply(call: CallId) -> Frame<'static> {
@@ -172,6 +177,31 @@ fn a_call_ends_at_its_deadline_and_a_late_reply_changes_nothing() {
     arrive(&mut machine, ME, 0, &[reply(id)]);
     assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::DeadlineExceeded));
     assert_eq!(machine.dropped().count(DropCause::UnknownCall), 1);
+}
+
+#[test]
+fn a_refusal_is_told_at_the_deadline_and_of_an_at_most_once_call_proves_nothing() {
+    let mut machine = client();
+    let plain = start(&mut machine).unwrap();
+    let once = StartCall { at_most_once: true, ..call() };
+    let once = machine.start(once, 7, NOW).unwrap();
+    sent(&mut machine);
+    let refused = Frame::Refused(Refused { cause: 2, key: 0x3f2a_91c0 });
+    arrive(&mut machine, InstanceId::ANY, 0, std::slice::from_ref(&refused));
+    assert_eq!(machine.dropped().count(DropCause::UnexpectedKind), 1);
+    arrive(&mut machine, ME, 1, &[refused]);
+    assert_eq!(machine.poll_call(plain, &7), None);
+    machine.handle_timeout(NOW + TIMEOUT);
+    for (id, expected) in [(plain, Code::FailedPrecondition), (once, Code::DeadlineExceeded)] {
+        let Ending::Status(status) = machine.poll_call(id, &7).unwrap().ending else { panic!() };
+        assert_eq!(status.code(), expected);
+        assert!(status.message().contains("key 3f2a91c0 is not known"), "{status}");
+    }
+    // Not so the calls of later.
+    let later = NOW + TIMEOUT * 2;
+    let id = machine.start(call(), 7, later).unwrap();
+    machine.handle_timeout(later + TIMEOUT);
+    assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::DeadlineExceeded));
 }
 
 #[test]

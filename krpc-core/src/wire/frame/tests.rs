@@ -71,7 +71,7 @@ fn kinds_are_named_whether_known_or_not() {
     assert_eq!(format!("{:?}", FrameKind::REPLY_STATUS), "REPLY_STATUS");
     assert_eq!(format!("{:?}", FrameKind(0x2a)), "FrameKind(0x2a)");
     let known = (0..=u8::MAX).filter(|kind| FrameKind(*kind).name().is_some());
-    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0e).collect::<Vec<_>>());
+    assert_eq!(known.collect::<Vec<_>>(), (0x01..=0x0f).collect::<Vec<_>>());
 }
 
 #[test]
@@ -276,6 +276,7 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
             let terms = Some(Box::new(terms));
             check(Frame::Request(Request { terms, ..request }))?;
             check(Frame::Progress(Progress { call, metadata: metadata.clone() }))?;
+            check(Frame::Refused(Refused { cause: 7, key: queued }))?;
             let (at, index) = (Time::from_micros(call.0), queued);
             check(Frame::Dead(Box::new(Dead {
                 call,
@@ -354,7 +355,7 @@ fn check_bounds(frame: &Frame<'_>, sent: usize) {
             let reserved = announce.partitions.capacity();
             assert!(reserved <= sent.min(MAX_ANNOUNCED_PARTITIONS), "{reserved} for {sent}");
         }
-        Frame::Cancel(_) | Frame::DeadMark(_) | Frame::Unknown(_) => {}
+        Frame::Cancel(_) | Frame::DeadMark(_) | Frame::Refused(_) | Frame::Unknown(_) => {}
     }
 }
 
