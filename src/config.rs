@@ -24,7 +24,7 @@ pub struct Config {
     pub(crate) transport: TransportConfig,
     pub(crate) client: ClientOptions,
     pub(crate) server: ServerOptions,
-    #[cfg_attr(not(feature = "seal"), expect(dead_code, reason = "read where packets are sealed"))]
+    #[cfg(feature = "seal")]
     sealing: sealing::Sealing,
 }
 

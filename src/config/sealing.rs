@@ -5,7 +5,7 @@
 pub(super) use self::present::{Sealing, set};
 
 #[cfg(not(feature = "seal"))]
-pub(super) use self::absent::{Sealing, set};
+pub(super) use self::absent::set;
 
 /// What one variable says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,9 +149,6 @@ mod present {
 mod absent {
     use super::Part;
     use crate::Config;
-
-    #[derive(Clone, Debug, Default)]
-    pub(in crate::config) struct Sealing;
 
     /// Never in silence: packets would go unsealed that were not to.
     pub(in crate::config) fn set(_: &mut Config, part: Part, value: &str) -> Result<(), String> {
