@@ -1,5 +1,6 @@
 //! The settings of a channel or a server: from the environment, or one by one.
 
+mod forms;
 mod knobs;
 mod sealing;
 mod security;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{knobs::duration, *};
+use super::{forms::duration, *};
 
 fn of(variables: &[(&str, &str)]) -> Result<Config, SetupError> {
     let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));

@@ -424,19 +424,6 @@ fn the_deadline_counts_from_the_moment_it_is_due() {
     );
 }
 
-/// As when nobody was there for longer than a group's offsets are kept.
-#[test]
-fn what_waits_is_found_by_a_group_that_has_forgotten_all() {
-    let mut world = World::new(&[0, 1]);
-    world.call(0, &due_in(1, 60 * SECOND, Terms::default()));
-    world.wait(SECOND);
-    world.committed.clear();
-    world.logs.remove(&(Topic::Calls, 0));
-    world.kill();
-    world.wait(60 * SECOND);
-    assert_eq!(world.ids(), [1]);
-}
-
 #[test]
 fn a_partition_that_is_given_back_takes_nothing_with_it() {
     let mut world = World::new(&[0, 1]);

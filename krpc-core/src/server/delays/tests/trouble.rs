@@ -196,3 +196,16 @@ fn a_topic_that_may_not_be_written_to_is_tried_for_a_while_and_then_told() {
     world.wait(SECOND);
     assert_eq!(world.server.unfinished(), 0);
 }
+
+/// As when nobody was there for longer than a group's offsets are kept.
+#[test]
+fn what_waits_is_found_by_a_group_that_has_forgotten_all() {
+    let mut world = World::new(&[0, 1]);
+    world.call(0, &due_in(1, 60 * SECOND, Terms::default()));
+    world.wait(SECOND);
+    world.committed.clear();
+    world.logs.remove(&(Topic::Calls, 0));
+    world.kill();
+    world.wait(60 * SECOND);
+    assert_eq!(world.ids(), [1]);
+}
