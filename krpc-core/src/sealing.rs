@@ -4,7 +4,7 @@
 //! A packet is sealed when it leaves the outbox for the first time, and opened before a machine
 //! sees it. So machines know plain packets only.
 //!
-//! from: the drivers, which open records with an [`Opener`]; [`crate::outbox`]
+//! from: the drivers, which open records with an `Opener`; [`crate::outbox`]
 //! to: `seal`, [`crate::replay`]
 
 use std::{fmt, sync::Arc};

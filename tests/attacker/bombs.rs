@@ -58,7 +58,7 @@ fn bomb(number: u64, guise: Guise) -> Vec<u8> {
     packet[4..8].copy_from_slice(&key);
     let (claimed, holds) = match number % 4 {
         // Not all: in a build for tests expanding is slow.
-        0 if number % 200 > 0 => (MODEST as u64, MODEST),
+        0 if !number.is_multiple_of(200) => (MODEST as u64, MODEST),
         0 => (room as u64, room),
         1 => (u64::MAX - number, MAX_PACKET_BYTES),
         2 => (1_000, MAX_PACKET_BYTES),
