@@ -7,10 +7,10 @@ mod support;
 
 #[path = "scenarios/blocking.rs"]
 mod blocking;
-#[path = "scenarios/topics.rs"]
-mod topics;
 #[cfg(feature = "seal")]
 #[path = "scenarios/seals.rs"]
 mod seals;
+#[path = "scenarios/topics.rs"]
+mod topics;
 
 const BACKEND: support::Backend = support::Backend::Kafka;
