@@ -18,8 +18,10 @@ use rdkafka::{
 
 use crate::queue;
 
-/// How long one commit may take: a coordinator that moves is found again within this.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one commit may take. librdkafka holds it while the coordinator is away, for a session
+/// timeout (6 s) at most, and says so then. Who gives up before it has said anything lets a commit
+/// loose that may come later, over a newer one.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two tries while the group settles.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -70,6 +72,7 @@ fn is_settling(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::CoordinatorLoadInProgress
             | RDKafkaErrorCode::CoordinatorNotAvailable
             | RDKafkaErrorCode::NotCoordinator
+            | RDKafkaErrorCode::WaitingForCoordinator
     )
 }
 
