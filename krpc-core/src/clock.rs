@@ -78,6 +78,15 @@ pub fn fresh_nonce() -> Nonce {
     random()
 }
 
+/// Random bytes for a secret of this process.
+///
+/// # Panics
+/// As [`fresh_instance`].
+#[cfg(feature = "seal")]
+pub(crate) fn fresh_secret() -> [u8; 32] {
+    random()
+}
+
 /// A number that nobody can foresee.
 ///
 /// # Panics

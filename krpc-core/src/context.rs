@@ -26,6 +26,7 @@ struct Inner {
     fence: u64,
     attempt: u32,
     caller: Caller,
+    caller_name: Option<Arc<str>>,
     key: Option<Box<[u8]>>,
     due: Option<Time>,
     cancelled: SetOnce<()>,
@@ -39,6 +40,7 @@ pub(crate) struct Facts {
     pub(crate) fence: u64,
     pub(crate) attempt: u32,
     pub(crate) caller: InstanceId,
+    pub(crate) caller_name: Option<Arc<str>>,
     pub(crate) key: Option<Box<[u8]>>,
     /// On the same time line.
     pub(crate) due: Option<Time>,
@@ -65,7 +67,7 @@ impl fmt::Display for Caller {
 
 impl Context {
     pub(crate) fn new(clock: Clock, facts: Facts) -> Self {
-        let Facts { metadata, deadline, fence, attempt, caller, key, due } = facts;
+        let Facts { metadata, deadline, fence, attempt, caller, caller_name, key, due } = facts;
         let inner = Inner {
             metadata,
             reply_metadata: Mutex::default(),
@@ -74,6 +76,7 @@ impl Context {
             fence,
             attempt,
             caller: Caller { instance: caller },
+            caller_name,
             key,
             due,
             cancelled: SetOnce::new(),
@@ -114,6 +117,13 @@ impl Context {
     /// Who calls.
     pub fn caller(&self) -> Caller {
         self.inner.caller
+    }
+
+    /// The name of who calls, if it called with a key of its own
+    /// ([`Key::of_caller`](crate::seal::Key::of_caller)): nobody without that key can have made
+    /// this call. `None` if the key is one that all have, or there is none.
+    pub fn caller_name(&self) -> Option<&str> {
+        self.inner.caller_name.as_deref()
     }
 
     /// The bytes of the call's key, if it has one.

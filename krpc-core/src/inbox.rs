@@ -88,6 +88,9 @@ causes! {
     /// A packet for one client alone, where nobody asked for such.
     /// Test: `each_way_not_to_open_has_its_cause`.
     NoExchange = "no_exchange";
+    /// An answer that others could have opened, where it was asked that they cannot.
+    /// Test: `an_answer_that_others_can_open_is_refused`.
+    NotPrivate = "not_private";
     /// A packet whose seal does not hold: damaged, forged, or written elsewhere.
     /// Test: `each_way_not_to_open_has_its_cause`.
     BadSeal = "bad_seal";

@@ -9,6 +9,7 @@
 //! Users depend on the façade crate `krpc`, which re-exports what is meant for them.
 
 mod alarm;
+pub mod askers;
 pub mod client;
 pub mod clock;
 pub mod codec;

@@ -17,6 +17,7 @@ use foldhash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
 use crate::{
+    askers::{AskerId, Askers},
     ids::InstanceId,
     replay::LEAVES_WITHIN,
     sealing::Sealer,
@@ -58,6 +59,8 @@ pub struct LaneKey {
     pub target: Target,
     /// The instance they are for, or [`InstanceId::ANY`].
     pub destination: InstanceId,
+    /// Who asked for what is in them, if that makes a difference to how they are sealed.
+    pub asker: AskerId,
 }
 
 /// A packet to send: the driver passes it to its transport, and comes back with
@@ -119,6 +122,8 @@ pub struct Outbox<C> {
     corked: Option<Time>,
     spare: Vec<Vec<u8>>,
     sealer: Option<Box<Sealer>>,
+    /// For whom packets are sealed.
+    pub(crate) askers: Askers,
 }
 
 #[derive(Debug)]
@@ -216,6 +221,7 @@ impl<C> Outbox<C> {
             corked: None,
             spare: Vec::new(),
             sealer: None,
+            askers: Askers::default(),
         }
     }
 

@@ -30,6 +30,9 @@ use crate::{
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 24;
 
+/// Bytes of a public key.
+pub const PUBLIC_LEN: usize = 32;
+
 /// Random bytes for one packet, so many that none come twice.
 pub type Nonce = [u8; NONCE_LEN];
 
@@ -42,8 +45,18 @@ pub trait SealSettings: Send + Sync + fmt::Debug {
     fn bind<'a>(
         &'a self,
         service: &'a str,
+        role: Role,
         endpoint: &'a dyn Endpoint,
     ) -> BoxFuture<'a, Result<Arc<dyn Sealing>, SetupError>>;
+}
+
+/// Who has a seal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Somebody who calls.
+    Client,
+    /// Somebody who answers.
+    Server,
 }
 
 /// Seals and opens the packets of one service.
@@ -51,19 +64,11 @@ pub trait Sealing: Send + Sync + fmt::Debug {
     /// The most bytes that sealing adds to a packet.
     fn overhead(&self) -> usize;
 
-    /// Seals a packet for a partition of one of the service's topics; `out` then holds it, and
-    /// nothing else. The time is the broker's, if that is known.
+    /// Seals a packet; `out` then holds it, and nothing else.
     ///
     /// # Errors
     /// Why the packet cannot be sealed; it never can.
-    fn seal(
-        &self,
-        place: (Topic, u32),
-        nonce: Nonce,
-        sealed_at: Option<Time>,
-        packet: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), Status>;
+    fn seal(&self, stamp: &Stamp<'_>, packet: &[u8], out: &mut Vec<u8>) -> Result<(), Status>;
 
     /// Opens a packet that was read there; `None` if it is not sealed, and accepted as it is.
     ///
@@ -72,13 +77,49 @@ pub trait Sealing: Send + Sync + fmt::Debug {
     fn open(&self, place: (Topic, u32), packet: &[u8]) -> Result<Option<Opened>, DropCause>;
 }
 
+/// What a packet is sealed with beside its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The topic of the service that it goes to, and the partition.
+    pub place: (Topic, u32),
+    /// Random bytes, new for each packet.
+    pub nonce: Nonce,
+    /// The time on the broker's clock, if it is known.
+    pub sealed_at: Option<Time>,
+    /// Who asked for what is in it, if that makes a difference.
+    pub asker: Option<&'a Asker>,
+}
+
+/// Who vouches for a packet.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Proof {
+    /// Nobody: it may be anybody's.
+    #[default]
+    None,
+    /// Somebody who has a key of all.
+    Key,
+    /// Somebody whose answers are sealed in a way of their own.
+    Asker(Box<Asker>),
+}
+
+/// Somebody whose calls are proven, and whose answers are sealed for nobody else.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Asker {
+    /// The caller whose key it is, if it is not a key of all.
+    pub caller: Option<Arc<str>>,
+    /// The id of that key.
+    pub key: u32,
+    /// The public key that makes the answers private, if that is asked for.
+    pub offer: Option<[u8; PUBLIC_LEN]>,
+}
+
 /// A packet that was opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opened {
     /// As it was before it was sealed.
     pub packet: Bytes,
-    /// Whether a key vouches for it: nobody without one can have written it.
-    pub is_proven: bool,
+    /// Who vouches for it.
+    pub proof: Proof,
     /// When it was sealed, on the broker's clock as its sender knew it.
     pub sealed_at: Option<Time>,
 }
@@ -107,13 +148,16 @@ impl Sealer {
         &mut self,
         target: Target,
         sealed_at: Option<Time>,
+        asker: Option<&Asker>,
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Status> {
         let Some(seal) = self.seals.get(&target.service) else {
             return Err(Status::new(Code::Internal, "the service has no seal"));
         };
-        seal.seal((target.topic, target.partition), (self.nonces)(), sealed_at, packet, out)
+        let place = (target.topic, target.partition);
+        let stamp = Stamp { place, nonce: (self.nonces)(), sealed_at, asker };
+        seal.seal(&stamp, packet, out)
     }
 }
 
@@ -152,7 +196,8 @@ impl Opener {
         let place = (record.topic, record.partition.partition);
         let Some(opened) = seal.open(place, &record.payload)? else { return Ok(()) };
         record.payload = opened.packet;
-        if opened.is_proven { self.check(record, opened.sealed_at) } else { Ok(()) }
+        record.proof = opened.proof;
+        if record.proof == Proof::None { Ok(()) } else { self.check(record, opened.sealed_at) }
     }
 
     /// Refuses a copy of a record.

@@ -160,6 +160,7 @@ fn goldens_of_terms() -> Vec<Golden> {
         due: Some(Due { due: at(1_700_000_060), look: at(1_700_000_004) }),
         origin: Some(MovedFrom { caller: CLIENT, call: CallId(300) }),
         attempt: Some(2),
+        asker: None,
     };
     let progress = |call, metadata| Frame::Progress(Progress { call, metadata });
     let running = metadata(&[(Progress::STATE, Progress::RUNNING), (Progress::ATTEMPT, "2")]);

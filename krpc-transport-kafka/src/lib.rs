@@ -43,6 +43,7 @@ use bytes::Bytes;
 use krpc_core::{
     error::SetupError,
     ids::PartitionId,
+    sealing::Proof,
     status::{Code, Status},
     transport::{Record, Topic},
 };
@@ -89,5 +90,6 @@ fn record(service: u16, topic: Topic, taken: &queue::Taken<'_>) -> Option<Record
         offset: taken.offset,
         appended: taken.appended.and_then(events::broker_time),
         payload: Bytes::copy_from_slice(taken.payload),
+        proof: Proof::None,
     })
 }

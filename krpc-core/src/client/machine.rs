@@ -17,6 +17,7 @@ use super::{
     refused::Hint,
 };
 use crate::{
+    askers::AskerId,
     ids::{CallId, InstanceId},
     inbox::{DropCause, DropCounts, Inbox},
     outbox::{Cookies, LaneKey, Outbox, Report, Transmit},
@@ -375,7 +376,7 @@ impl<W> ClientMachine<W> {
     pub(super) const fn lane(&self, partition: u32, exact: bool) -> LaneKey {
         let (service, topic) = (self.setup.service, Topic::Calls);
         let target = Target { service, topic, partition, exact };
-        LaneKey { target, destination: InstanceId::ANY }
+        LaneKey { target, destination: InstanceId::ANY, asker: AskerId::NOBODY }
     }
 }
 

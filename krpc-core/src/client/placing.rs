@@ -12,6 +12,7 @@ use super::{
     pending::{InFlight, NO_SERVER},
 };
 use crate::{
+    askers::AskerId,
     codec::ValueCodec,
     delay::NEAR,
     ids::{CallId, InstanceId},
@@ -175,7 +176,7 @@ impl<W> ClientMachine<W> {
         };
         let id = self.pending.register(posted, Some(waiter));
         let target = Target { service: self.setup.service, topic, partition, exact: false };
-        let lane = LaneKey { target, destination };
+        let lane = LaneKey { target, destination, asker: AskerId::NOBODY };
         match self.outbox.push(lane, Some(id), deadline, encode) {
             Ok(_) => {
                 self.receipts += 1;

@@ -67,8 +67,8 @@ impl<C> Outbox<C> {
             };
         }
         let mut sealed = self.spare.pop().unwrap_or_default();
-        let at = clock.to_broker(now);
-        sealer.seal(transmit.target, at, &transmit.payload, &mut sealed)?;
+        let (at, asker) = (clock.to_broker(now), self.askers.get(flight.lane.asker)?);
+        sealer.seal(transmit.target, at, asker, &transmit.payload, &mut sealed)?;
         flight.sealed = Some(now);
         self.handle_sent(std::mem::replace(&mut transmit.payload, sealed));
         Ok(())
@@ -83,9 +83,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        askers::AskerId,
         inbox::DropCause,
         outbox::{LaneKey, Report},
-        sealing::{Nonce, Opened, Sealing},
+        sealing::{Opened, Sealing, Stamp},
         transport::{Rejected, Target, Topic},
         wire::packet::Routes,
     };
@@ -104,14 +105,8 @@ mod tests {
             OVERHEAD
         }
 
-        fn seal(
-            &self,
-            (topic, partition): (Topic, u32),
-            nonce: Nonce,
-            _: Option<Time>,
-            packet: &[u8],
-            out: &mut Vec<u8>,
-        ) -> Result<(), Status> {
+        fn seal(&self, stamp: &Stamp<'_>, packet: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+            let Stamp { place: (topic, partition), nonce, .. } = *stamp;
             if nonce[0] == 99 {
                 return Err(Status::new(Code::Internal, "no more"));
             }
@@ -141,7 +136,7 @@ mod tests {
     }
 
     fn push_until(outbox: &mut Outbox<u8>, end: Time, bytes: usize) -> Result<(), WireError> {
-        let key = LaneKey { target: TARGET, destination: InstanceId::ANY };
+        let key = LaneKey { target: TARGET, destination: InstanceId::ANY, asker: AskerId::NOBODY };
         outbox.push(key, Some(1), end, |out| {
             out.resize(out.len() + bytes, 7);
             Ok(())

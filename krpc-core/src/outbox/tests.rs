@@ -6,6 +6,7 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::{
+    askers::AskerId,
     status::Code,
     transport::Topic,
     wire::{MAX_PACKET_BYTES, coding::Reader, packet::Route},
@@ -18,7 +19,7 @@ const LANE: LaneKey = lane(0);
 
 const fn lane(partition: u32) -> LaneKey {
     let target = Target { service: 0, topic: Topic::Calls, partition, exact: false };
-    LaneKey { target, destination: InstanceId::ANY }
+    LaneKey { target, destination: InstanceId::ANY, asker: AskerId::NOBODY }
 }
 
 fn outbox(max_packet: usize) -> Outbox<u8> {

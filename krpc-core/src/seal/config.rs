@@ -35,6 +35,7 @@ pub struct Seal {
     hash: Option<CustomHash>,
     keys: Vec<Key>,
     compression: Option<i32>,
+    private: bool,
     source: Option<Source>,
     /// The first mistake: told when it is used.
     fault: Option<SealError>,
@@ -55,6 +56,7 @@ impl Seal {
             hash: None,
             keys: Vec::new(),
             compression: None,
+            private: false,
             source: None,
             fault: None,
         }
@@ -145,6 +147,20 @@ impl Seal {
         self
     }
 
+    /// A client's answers can be opened by this client alone, and not by others that have the same
+    /// key: an X25519 key goes out with its calls, new for each start. Packets must be encrypted,
+    /// here and at the servers, which need no setting for it; an answer that others could have
+    /// opened is refused. What is fetched with a ticket is not private, for any client may fetch
+    /// it. Servers are free to read everything.
+    pub const fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+
+    pub(super) const fn is_private(&self) -> bool {
+        self.private
+    }
+
     /// How well packets are protected that this side writes.
     pub const fn level(&self) -> Level {
         self.level
@@ -157,6 +173,9 @@ impl Seal {
     pub fn check(&self) -> Result<(), SealError> {
         match &self.fault {
             Some(fault) => Err(fault.clone()),
+            None if self.private && self.least.unwrap_or(self.level) < Level::Encrypted => {
+                Err(SealError::NotPrivate)
+            }
             None if self.is_keyed() && self.keys.is_empty() && self.source.is_none() => {
                 Err(SealError::NoKey(self.level))
             }

@@ -146,6 +146,9 @@ pub enum SealError {
     /// packets are not encrypted, or what the client offered is no key.
     #[error("an answer cannot be sealed for one client alone")]
     NoExchange,
+    /// Answers for this process alone were asked for, and packets need not be encrypted.
+    #[error("private answers need encryption: say .encrypt(…), and accept nothing less")]
+    NotPrivate,
     /// What is to be sealed is no packet, or one that is sealed already.
     #[error("only an unsealed packet can be sealed")]
     NoPacket,

@@ -22,12 +22,10 @@ use super::{
     format::{KeyId, TOPICS, slot, topic_number},
 };
 use crate::transport::Topic;
+pub use crate::wire::MAX_CALLER_BYTES;
 
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
-
-/// Bytes of a caller's name.
-pub const MAX_CALLER_BYTES: usize = 128;
 
 /// Argon2id for passwords, the second recommendation of RFC 9106: 64 MiB, three passes, four
 /// lanes. Once for each service and process.

@@ -14,18 +14,23 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Opened, Place, Private, Scratch, Seal, ServiceSeal, Stamp,
+    Exchange, Level, OpenError, Opened, Place, Private, Public, Scratch, Seal, Seen, ServiceSeal,
+    Stamp,
     error::SealError,
     format::{TOPICS, slot},
     ring::{KeyProvider, LiveSeal},
 };
+use zeroize::Zeroizing;
+
 use crate::{
+    clock,
     error::SetupError,
+    ids::InstanceId,
     inbox::DropCause,
-    sealing::{self, Nonce, SealSettings, Sealing},
+    sealing::{self, Asker, Proof, Role, SealSettings, Sealing},
     status::{Code, Status},
-    time::Time,
     transport::{BoxFuture, Endpoint, Topic},
+    wire::packet::Addresses,
 };
 
 /// How often keys are fetched that come from a [`KeyProvider`].
@@ -40,6 +45,9 @@ pub(super) struct Source {
 
 struct InUse {
     live: LiveSeal,
+    role: Role,
+    /// Whether answers are to be for this process alone.
+    private: bool,
     names: [String; TOPICS.len()],
     // One for each direction, as packets come and go on different threads.
     seals: Mutex<Scratch>,
@@ -50,6 +58,7 @@ impl SealSettings for Seal {
     fn bind<'a>(
         &'a self,
         service: &'a str,
+        role: Role,
         endpoint: &'a dyn Endpoint,
     ) -> BoxFuture<'a, Result<Arc<dyn Sealing>, SetupError>> {
         let names = TOPICS.map(|topic| endpoint.topic(service, topic));
@@ -58,8 +67,9 @@ impl SealSettings for Seal {
                 service: service.to_owned(),
                 cause: error.to_string(),
             })?;
-            let (seals, opens) = Default::default();
-            let seal = Arc::new(InUse { live: LiveSeal::new(bound), names, seals, opens });
+            let [seals, opens] = scratches(bound.level()).map(Mutex::new);
+            let (live, private) = (LiveSeal::new(bound), self.is_private());
+            let seal = Arc::new(InUse { live, role, private, names, seals, opens });
             if let Some(source) = self.source() {
                 let (seal, settings) = (Arc::downgrade(&seal), self.clone());
                 tokio::spawn(refresh(seal, settings, service.to_owned(), source.clone()));
@@ -67,6 +77,15 @@ impl SealSettings for Seal {
             Ok(seal as Arc<dyn Sealing>)
         })
     }
+}
+
+/// For one direction and the other, with the same secret of this process.
+fn scratches(level: Level) -> [Scratch; 2] {
+    if level != Level::Encrypted {
+        return <[Scratch; 2]>::default();
+    }
+    let secret = Zeroizing::new(clock::fresh_secret());
+    [(), ()].map(|()| Scratch::with_exchange(Exchange::from_bytes(*secret)))
 }
 
 impl Seal {
@@ -112,6 +131,33 @@ impl InUse {
     fn place(&self, (topic, partition): (Topic, u32)) -> Place<'_> {
         Place { topic, name: &self.names[slot(topic)], partition }
     }
+
+    /// Whether a packet asks for answers that nobody else can open, or is one.
+    fn private(&self, topic: Topic, asker: Option<&Asker>) -> Private {
+        match (self.role, topic) {
+            (Role::Client, Topic::Calls) if self.private => Private::Offer,
+            // What is kept for whoever has the ticket is for all of them.
+            (Role::Server, Topic::Replies) => {
+                let offer = asker.and_then(|asker| asker.offer);
+                offer.map_or(Private::No, |offer| Private::For(Public(offer)))
+            }
+            _ => Private::No,
+        }
+    }
+
+    /// Whether a packet is not accepted, for others could have opened it.
+    fn should_be_private(&self, topic: Topic, seen: &Seen, packet: &[u8]) -> bool {
+        self.private && topic == Topic::Replies && !seen.private && !is_for_all(packet)
+    }
+
+    /// What a packet is counted as that does not open.
+    fn cause(&self, topic: Topic, error: &OpenError, packet: &[u8]) -> DropCause {
+        let is_news = matches!(error, OpenError::UnknownKey(_))
+            && (self.role, topic) == (Role::Client, Topic::Replies)
+            && is_for_all(packet);
+        // Who has a key of its own has not got the one that servers' news for all is sealed with.
+        if is_news && self.live.current().is_callers() { DropCause::Foreign } else { error.cause() }
+    }
 }
 
 impl Sealing for InUse {
@@ -121,15 +167,19 @@ impl Sealing for InUse {
 
     fn seal(
         &self,
-        place: (Topic, u32),
-        nonce: Nonce,
-        sealed_at: Option<Time>,
+        stamp: &sealing::Stamp<'_>,
         packet: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Status> {
-        let sealed_at = sealed_at.unwrap_or_default();
-        let stamp = Stamp { nonce, sealed_at, key: None, private: Private::No };
-        let (live, place) = (self.live.current(), self.place(place));
+        let live = self.live.current();
+        let (place, asker) = (self.place(stamp.place), stamp.asker);
+        let key = asker.map(|asker| live.answers_with(asker));
+        let stamp = Stamp {
+            nonce: stamp.nonce,
+            sealed_at: stamp.sealed_at.unwrap_or_default(),
+            key: key.flatten(),
+            private: self.private(place.topic, asker),
+        };
         let sealed = live.seal(&mut self.seals.lock(), &place, &stamp, packet, out);
         sealed.map_err(|error| {
             Status::new(Code::Internal, format!("the packet could not be sealed: {error}"))
@@ -143,15 +193,32 @@ impl Sealing for InUse {
     ) -> Result<Option<sealing::Opened>, DropCause> {
         let (live, place) = (self.live.current(), self.place(place));
         let opened = live.open(&mut self.opens.lock(), &place, packet);
-        match opened.map_err(|error| error.cause())? {
+        match opened.map_err(|error| self.cause(place.topic, &error, packet))? {
             Opened::AsItIs => Ok(None),
+            Opened::Sealed { seen, .. } if self.should_be_private(place.topic, &seen, packet) => {
+                Err(DropCause::NotPrivate)
+            }
             Opened::Sealed { packet, seen } => Ok(Some(sealing::Opened {
                 packet: packet.into(),
-                is_proven: seen.key.is_some(),
                 sealed_at: seen.sealed_at,
+                proof: proof(seen),
             })),
         }
     }
+}
+
+fn is_for_all(packet: &[u8]) -> bool {
+    Addresses::peek(packet).is_ok_and(|it| it.destination == InstanceId::ANY)
+}
+
+/// Who vouches for a packet.
+fn proof(seen: Seen) -> Proof {
+    let Seen { key: Some(key), caller, offer, .. } = seen else { return Proof::None };
+    if caller.is_none() && offer.is_none() {
+        return Proof::Key;
+    }
+    let offer = offer.map(|Public(offer)| offer);
+    Proof::Asker(Box::new(Asker { caller, key: key.number(), offer }))
 }
 
 impl fmt::Debug for InUse {

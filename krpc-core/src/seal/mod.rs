@@ -38,7 +38,7 @@ pub use self::{
     keys::{KEY_BYTES, Key, MAX_CALLER_BYTES},
     ring::{KeyProvider, KeyRing, LiveSeal, MAX_KEYS},
 };
-use crate::time::Time;
+use crate::{sealing::Asker, time::Time};
 
 /// How the packets of one service are sealed and opened. Made by [`Seal::bind`].
 pub struct ServiceSeal {
@@ -133,6 +133,22 @@ impl ServiceSeal {
     /// The least protection of packets that open.
     pub const fn least(&self) -> Level {
         self.least
+    }
+
+    /// Whether what is sealed with this is proven to be one caller's.
+    pub(crate) fn is_callers(&self) -> bool {
+        self.ring.seals(None).is_some_and(|key| key.caller.is_some())
+    }
+
+    /// The key for answers to a caller with a key of its own: the one that it used, or another one
+    /// of its. `None` is the first.
+    pub(crate) fn answers_with(&self, asker: &Asker) -> Option<KeyId> {
+        let caller = asker.caller.as_ref()?;
+        let used = KeyId(asker.key);
+        if self.ring.seals(Some(used)).is_some() {
+            return Some(used);
+        }
+        Some(self.ring.of_caller(caller).unwrap_or(used))
     }
 
     /// The ids of the keys, the one that seals first. They are no secret.

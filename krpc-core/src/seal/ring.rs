@@ -55,6 +55,12 @@ impl Ring {
         self.keys.iter().find(|key| key.id == id).ok_or(OpenError::UnknownKey(id))
     }
 
+    /// The first key of a caller.
+    pub(super) fn of_caller(&self, caller: &str) -> Option<KeyId> {
+        let is_its = |key: &&ServiceKey| key.caller.as_deref() == Some(caller);
+        self.keys.iter().find(is_its).map(|key| key.id)
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = KeyId> {
         self.keys.iter().map(|key| key.id)
     }

@@ -11,6 +11,7 @@ use super::{
     machine::ServerMachine,
 };
 use crate::{
+    askers::AskerId,
     ids::InstanceId,
     metadata::Metadata,
     outbox::{LaneKey, Transmit},
@@ -127,7 +128,7 @@ impl<K: Clone> ServerMachine<K> {
             return None;
         }
         let target = Target { service, topic, partition, exact: false };
-        Some(LaneKey { target, destination: origin.caller })
+        Some(LaneKey { target, destination: origin.caller, asker: origin.asker })
     }
 
     fn announce(&mut self, lane: LaneKey, now: Time) {
@@ -165,5 +166,5 @@ impl<K: Clone> Transmitter for ServerMachine<K> {
 
 const fn reply_lane(service: u16, partition: u32, destination: InstanceId) -> LaneKey {
     let target = Target { service, topic: Topic::Replies, partition, exact: false };
-    LaneKey { target, destination }
+    LaneKey { target, destination, asker: AskerId::NOBODY }
 }

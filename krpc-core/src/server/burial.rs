@@ -22,6 +22,7 @@ use super::{
     topics::RETRY,
 };
 use crate::{
+    askers::AskerId,
     ids::{InstanceId, PartitionId, Position},
     metadata::Metadata,
     outbox::{Cookies, LaneKey},
@@ -186,7 +187,7 @@ impl<K: Clone> ServerMachine<K> {
         let position = letter.origin.position;
         let (service, partition) = (letter.service(), position.partition.partition % partitions);
         let target = Target { service, topic: Topic::Dead, partition, exact: false };
-        let lane = LaneKey { target, destination: InstanceId::ANY };
+        let lane = LaneKey { target, destination: InstanceId::ANY, asker: AskerId::NOBODY };
         // What does not fit as it is may do so without the cause's details, or without its words.
         let (code, retryable) = (letter.status.code(), letter.status.is_retryable());
         let shorter = |message: &str| Status::new(code, message).with_retryable(retryable);

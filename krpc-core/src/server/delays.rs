@@ -32,6 +32,7 @@ use super::{
     topics::RETRY,
 };
 use crate::{
+    askers::AskerId,
     delay::{self, class},
     ids::{InstanceId, PartitionId, Position},
     metadata::Metadata,
@@ -256,6 +257,7 @@ impl<K: Clone> ServerMachine<K> {
                 Way::Mover | Way::Due(_) => due.due,
             };
         }
+        terms.asker = self.asked_by(origin.asker);
         terms.origin = Some(MovedFrom { caller: origin.caller, call: origin.id });
         // It would be sent here otherwise.
         terms.answer.get_or_insert_with(|| SmallVec::from_iter(origin.route));
@@ -271,7 +273,7 @@ impl<K: Clone> ServerMachine<K> {
             value: &call.value,
         };
         let target = Target { service, topic, partition, exact: false };
-        let lane = LaneKey { target, destination: InstanceId::ANY };
+        let lane = LaneKey { target, destination: InstanceId::ANY, asker: AskerId::NOBODY };
         let position = Some(origin.position);
         let pushed = self.outbox.push(lane, position, origin.deadline, |out| request.encode(out));
         match pushed {

@@ -110,6 +110,7 @@ impl Server {
         let (limit, max_packet) = (shared.options.concurrency, shared.options.max_packet_bytes);
         let machine = ServerMachine::new(shared.me, topics, limit, max_packet)
             .with_attempts(shared.options.attempts)
+            .with_permits(shared.options.permits.clone())
             .with_sealer(shared.seal(endpoint).await?);
         shared.machine.get_or_init(|| Mutex::new(machine));
         let patience = &shared.options;

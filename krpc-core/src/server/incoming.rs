@@ -4,11 +4,12 @@
 //!
 //! from: [`super::machine`], for each request frame · to: [`super::intake`]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
+    askers::AskerId,
     codec::ValueCodec,
     deadline::{MAX_TIMEOUT, Receipt},
     ids::{CallId, InstanceId, Position},
@@ -30,6 +31,8 @@ pub struct Origin {
     pub position: Position,
     /// The client that waits.
     pub caller: InstanceId,
+    /// Who asked, as its seal proves it.
+    pub asker: AskerId,
     /// The call's number within that client.
     pub id: CallId,
     /// How the reply gets there; without one nobody can be answered.
@@ -94,6 +97,8 @@ pub struct Call {
     pub codec: ValueCodec,
     /// The caller's metadata.
     pub metadata: Metadata,
+    /// The caller's name, if its key is its own.
+    pub caller_name: Option<Arc<str>>,
     /// The caller's fingerprint of the method's signature.
     pub fingerprint: u32,
     /// What the call asks for beside being executed; absent for most.
@@ -205,6 +210,7 @@ pub(super) struct Arrival<'a> {
     pub(super) methods: Methods,
     pub(super) topology: Topology,
     pub(super) caller: InstanceId,
+    pub(super) asker: AskerId,
     pub(super) route: Option<Route>,
     pub(super) receipt: Receipt,
     /// Whether any call of it may become a dead letter: its predecessor may have died of it.
@@ -226,6 +232,7 @@ impl<'a> Arrival<'a> {
         let mut origin = Origin {
             position,
             caller: self.caller,
+            asker: self.asker,
             id: request.call,
             route: self.route,
             received: self.receipt.received(),
@@ -251,6 +258,7 @@ impl<'a> Arrival<'a> {
             value: self.payload.slice_ref(request.value),
             codec: request.codec,
             metadata: request.metadata.into_owned(),
+            caller_name: None,
             fingerprint: request.fingerprint,
             terms: request.terms,
             failed: 0,

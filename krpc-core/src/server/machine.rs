@@ -19,6 +19,7 @@ use super::{
     intake::{Cancelled, Fate, Intake, Next, QUEUED_BYTES, Stage},
     keys::Keys,
     ledger::{Ledger, Opened},
+    permits::Permits,
     refused::Refusals,
     stats::ServerCounts,
     topics::Topics,
@@ -86,6 +87,7 @@ pub struct ServerMachine<K> {
     pub(super) cancels_read: Cancels,
     pub(super) burials: Burials,
     pub(super) delays: Delays,
+    pub(super) permits: Permits,
     pub(super) counts: ServerCounts,
 }
 
@@ -119,6 +121,7 @@ impl<K: Clone> ServerMachine<K> {
             cancels_read: Cancels::default(),
             burials: Burials::default(),
             delays: Delays::default(),
+            permits: Permits::default(),
             counts: ServerCounts::default(),
         }
     }
@@ -147,12 +150,14 @@ impl<K: Clone> ServerMachine<K> {
         let opened = self.ledger.open(partition, record.offset, packet.calls());
         let careful = self.gate.is_wary() && self.is_doubted(record, packet.calls());
         let caller = packet.header.sender;
+        let asker = self.outbox.askers.handle_proof(&record.proof);
         let Some(service) = self.services.get(usize::from(partition.service)) else { return };
         let topology = service.topology;
         let arrival = Arrival {
             payload: &record.payload,
             methods: service.methods,
             caller,
+            asker,
             topology,
             route: way_back(topology, &packet.header.reply_to),
             receipt: Receipt::new(record.appended, now, &self.clock),
@@ -349,6 +354,9 @@ impl<K: Clone> ServerMachine<K> {
 
     pub(super) fn admit(&mut self, mut call: Call, now: Time) {
         call.origin.key = call.key().map(|key| self.keys.hash(key));
+        if !self.may_call(&mut call) {
+            return self.forbid(&call, now);
+        }
         let origin = call.origin;
         // Who holds a ticket is told so later, should that not be possible yet.
         if origin.deadline <= now && !self.is_held(&origin) {

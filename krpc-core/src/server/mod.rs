@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod machine;
 pub mod options;
 mod ownership;
+pub mod permits;
 mod refused;
 mod responder;
 pub mod service;

@@ -7,6 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use super::{
     gate::ATTEMPTS,
     idempotency::Idempotency,
+    permits::Permits,
     service::{Service, check_service_name},
 };
 use crate::{error::SetupError, sealing::SealSettings, wire};
@@ -32,6 +33,8 @@ pub struct ServerOptions {
     pub max_packet_bytes: usize,
     /// How the promise of idempotency keys is kept.
     pub idempotency: Idempotency,
+    /// Which callers may call what.
+    pub permits: Permits,
     /// How packets are sealed, if they are.
     pub seal: Option<Arc<dyn SealSettings>>,
     /// How long a handler's first poll may hold the thread that reads records. When longer ones
@@ -53,6 +56,7 @@ impl Default for ServerOptions {
             keep_trying: false,
             max_packet_bytes: wire::MAX_PACKET_BYTES,
             idempotency: Idempotency::default(),
+            permits: Permits::default(),
             seal: None,
             first_poll: Duration::from_micros(100),
         }

@@ -14,6 +14,8 @@ pub struct ServerCounts {
     pub executed: u64,
     /// Calls answered `DeadlineExceeded` without executing.
     pub expired: u64,
+    /// Calls answered `PermissionDenied`, as their callers may not make them.
+    pub denied: u64,
     /// Calls whose caller gave up before they were answered.
     pub cancelled: u64,
     /// Calls skipped because the committed map says that they are finished.

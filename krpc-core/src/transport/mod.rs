@@ -28,6 +28,7 @@ use crate::{
     error::SetupError,
     ids::PartitionId,
     outbox::Transmit,
+    sealing::Proof,
     status::{Code, Status},
     time::Time,
 };
@@ -102,6 +103,8 @@ pub struct Record {
     pub appended: Option<Time>,
     /// The record's value; empty if it is null.
     pub payload: Bytes,
+    /// Who vouches for it, once it is opened.
+    pub proof: Proof,
 }
 
 /// What became of a record that was sent.

@@ -35,7 +35,7 @@ pub use progress::Progress;
 pub use refused::Refused;
 pub use reply::{Outcome, Reply};
 pub use request::Request;
-pub use terms::{Due, MovedFrom, Terms};
+pub use terms::{AskedBy, Due, MovedFrom, Terms};
 
 /// A frame's kind: a number, so that unknown ones can be named, counted and skipped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -57,7 +57,10 @@ pub const MAX_ROUTES: usize = 8;
 /// Bytes of one reply route's body.
 pub const MAX_ROUTE_BYTES: usize = 255;
 
-/// Terms in one call: six are defined.
+/// Bytes of a caller's name.
+pub const MAX_CALLER_BYTES: usize = 128;
+
+/// Terms in one call: seven are defined.
 pub const MAX_TERMS: usize = 8;
 
 /// Bytes of a call's key: names and numbers, not documents.

@@ -20,7 +20,7 @@ use crate::{
     error::SetupError,
     hello::Greeter,
     inbox::DropCause,
-    sealing::Sealer,
+    sealing::{Role, Sealer},
     server::service::check_service_name,
     status::{Code, Status},
     transport::{Record, Topic},
@@ -155,7 +155,7 @@ impl ServiceChannel {
     /// Makes the service's seal, and what its packets are sealed with.
     async fn seal(&self) -> Result<Option<Sealer>, SetupError> {
         let Some(settings) = &self.options().seal else { return Ok(None) };
-        let seal = settings.bind(&self.name, &*self.shared.endpoint).await?;
+        let seal = settings.bind(&self.name, Role::Client, &*self.shared.endpoint).await?;
         // One of before may be there, of an opening that failed.
         let seal = Arc::clone(self.seal.get_or_init(|| seal));
         Ok(Some(Sealer::new([(self.index, seal)], fresh_nonce)))

@@ -10,6 +10,7 @@ use crate::{
     codec::ValueCodec,
     ids::PartitionId,
     metadata::Metadata,
+    sealing::Proof,
     status::Code,
     wire::{
         MAX_PACKET_BYTES,
@@ -76,7 +77,10 @@ fn arrive(machine: &mut Machine, destination: InstanceId, offset: i64, frames: &
     let partition = PartitionId { service: 0, partition: 0 };
     let payload = Bytes::from(out);
     let topic = Topic::Replies;
-    machine.handle_record(&Record { topic, partition, offset, appended: None, payload }, NOW);
+    machine.handle_record(
+        &Record { topic, partition, offset, appended: None, payload, proof: Proof::None },
+        NOW,
+    );
 }
 
 /// What the packets that are sent now hold; all of them are delivered.

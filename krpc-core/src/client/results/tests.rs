@@ -9,6 +9,7 @@ use crate::{
     codec::ValueCodec,
     ids::PartitionId,
     metadata::Metadata,
+    sealing::Proof,
     transport::Topic,
     wire::packet::{Header, Routes},
 };
@@ -41,7 +42,14 @@ fn record(offset: i64, caller: InstanceId, frames: &[Frame<'_>]) -> Record {
     Header { sender: SERVER, destination: caller, sequence, reply_to }.encode(&mut out);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let partition = PartitionId { service: 0, partition: 2 };
-    Record { topic: Topic::Results, partition, offset, appended: None, payload: out.into() }
+    Record {
+        topic: Topic::Results,
+        partition,
+        offset,
+        appended: None,
+        payload: out.into(),
+        proof: Proof::None,
+    }
 }
 
 fn value(seen: &Seen) -> Option<&[u8]> {

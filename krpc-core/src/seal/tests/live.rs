@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     inbox::DropCause,
-    sealing::{SealSettings, Sealing},
+    sealing::{self, Proof, Role, SealSettings, Sealing},
     transport::{BoxFuture, TransportConfig, memory::MemoryEndpoint},
 };
 
@@ -17,12 +17,13 @@ const HERE: (Topic, u32) = (Topic::Calls, 7);
 
 async fn in_use(seal: &Seal) -> Arc<dyn Sealing> {
     let endpoint = MemoryEndpoint::private(TransportConfig::default());
-    SealSettings::bind(seal, SERVICE, &endpoint).await.unwrap()
+    SealSettings::bind(seal, SERVICE, Role::Server, &endpoint).await.unwrap()
 }
 
 fn seal_for(seal: &dyn Sealing, place: (Topic, u32), packet: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    seal.seal(place, [9; NONCE_LEN], None, packet, &mut out).unwrap();
+    let stamp = sealing::Stamp { place, nonce: [9; NONCE_LEN], sealed_at: None, asker: None };
+    seal.seal(&stamp, packet, &mut out).unwrap();
     out
 }
 
@@ -73,7 +74,7 @@ async fn each_way_not_to_open_has_its_cause() {
     // What is better protected is taken, if there is a key for it.
     let verified = in_use(&verified.accept(Level::Unsealed)).await;
     let opened = verified.open(HERE, &sound).unwrap().unwrap();
-    assert!(opened.is_proven && opened.packet == plain);
+    assert!(opened.proof == Proof::Key && opened.packet == plain);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +126,7 @@ async fn keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cann
     // One that is not there from the first is told.
     *store.0.lock() = Err(away.clone());
     let endpoint = MemoryEndpoint::private(TransportConfig::default());
-    let error = SealSettings::bind(&settings, SERVICE, &endpoint).await.unwrap_err();
+    let error = SealSettings::bind(&settings, SERVICE, Role::Client, &endpoint).await.unwrap_err();
     assert!(error.to_string().contains("nobody answers"), "{error}");
 }
 

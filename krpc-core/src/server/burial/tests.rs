@@ -12,6 +12,7 @@ use crate::{
     inbox::Inbox,
     outbox::Transmit,
     policy::{Policy, ServerRetry, Then},
+    sealing::Proof,
     server::service::MethodDescriptor,
     status::Code,
     transport::{Delivery, Record, Topology},
@@ -103,7 +104,7 @@ fn record(reply_to: &[Route], budget: Duration) -> Record {
     Header { sender: CALLER, destination: InstanceId::ANY, sequence: 0, reply_to }.encode(&mut out);
     request(waits, budget).encode(&mut out).unwrap();
     let (topic, payload) = (Topic::Calls, Bytes::from(out));
-    Record { topic, partition: HERE, offset: 0, appended: None, payload }
+    Record { topic, partition: HERE, offset: 0, appended: None, payload, proof: Proof::None }
 }
 
 const ANSWERED: &[Route] = &[Route::Partition(0)];

@@ -222,6 +222,12 @@ impl<K: Clone> ServerMachine<K> {
     ) -> (Vec<Call>, u32) {
         let mut calls = Vec::new();
         let Ok(packet) = self.inbox.open(partition, &record.payload) else { return (calls, 0) };
+        let asker = self.outbox.askers.handle_proof(&record.proof);
+        if self.outbox.askers.caller(asker).is_some() {
+            // It is for servers to write here.
+            self.inbox.count(DropCause::UnexpectedKind);
+            return (calls, packet.calls());
+        }
         let Some(served) = self.services.get(usize::from(partition.service)) else {
             return (calls, 0);
         };
@@ -230,6 +236,7 @@ impl<K: Clone> ServerMachine<K> {
             methods: served.methods,
             topology: served.topology,
             caller: packet.header.sender,
+            asker,
             route: None,
             receipt: Receipt::new(record.appended, now, &self.clock),
             careful: false,
@@ -258,6 +265,8 @@ impl<K: Clone> ServerMachine<K> {
                 }
             }
         }
+        // Whom its answer is for, should it end here.
+        calls.iter_mut().for_each(|call| _ = self.identify(call));
         (calls, index)
     }
 

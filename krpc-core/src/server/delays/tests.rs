@@ -13,6 +13,7 @@ use crate::{
     error::SetupError,
     inbox::{DropCause, Packet},
     murmur2,
+    sealing::Proof,
     server::{
         commit_map::FinishedMap,
         machine::tests::{CALLER, Machine, NOW, OUTCOME, cancel, on_terms, server},
@@ -244,6 +245,7 @@ impl World {
                     offset: i64::try_from(*next).unwrap(),
                     appended: Some(*appended),
                     payload: payload.clone(),
+                    proof: Proof::None,
                 };
                 *next += 1;
                 match topic {

@@ -11,7 +11,7 @@ use crate::{
     error::SetupError,
     ids::PartitionId,
     inbox::DropCause,
-    sealing::Sealer,
+    sealing::{Role, Sealer},
     server::delays::Read,
     status::Status,
     transport::{Endpoint, Record, ServerTransport, Topic},
@@ -23,7 +23,7 @@ impl Shared {
         let Some(settings) = &self.options.seal else { return Ok(None) };
         let mut seals = Vec::new();
         for service in &self.services {
-            seals.push(settings.bind(service.descriptor().name, endpoint).await?);
+            seals.push(settings.bind(service.descriptor().name, Role::Server, endpoint).await?);
         }
         let seals = self.seals.get_or_init(|| seals);
         Ok(Some(Sealer::new((0..).zip(seals.iter().map(Arc::clone)), fresh_nonce)))

@@ -125,6 +125,7 @@ impl Shared {
                 fence: call.fence,
                 attempt: call.attempt(),
                 caller: call.origin.caller,
+                caller_name: call.caller_name.take(),
                 key,
                 due,
             };

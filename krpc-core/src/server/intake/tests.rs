@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
+    askers::AskerId,
     codec::ValueCodec,
     metadata::Metadata,
     server::{incoming::Method, keys::Keys},
@@ -18,6 +19,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
     let origin = Origin {
         position: Position { partition, offset: 0, index: 0 },
         caller: InstanceId::from_bytes([1; 16]),
+        asker: AskerId::NOBODY,
         id: CallId(id),
         route: None,
         received: Time::default(),
@@ -33,6 +35,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         value: Bytes::from_static(b"value"),
         codec: ValueCodec::MessagePack,
         metadata: Metadata::new(),
+        caller_name: None,
         fingerprint: 0,
         terms: None,
         frame: None,

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    askers::AskerId,
     codec::ValueCodec,
     ids::{CallId, InstanceId},
     metadata::Metadata,
@@ -41,6 +42,7 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
     let origin = Origin {
         position,
         caller: InstanceId::from_bytes([1; 16]),
+        asker: AskerId::NOBODY,
         id: CallId(0),
         route: None,
         received: Time::default(),
@@ -56,6 +58,7 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         value: Bytes::from_static(b"value"),
         codec: ValueCodec::MessagePack,
         metadata: Metadata::new(),
+        caller_name: None,
         fingerprint: 0,
         terms: None,
         frame: None,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     codec::ValueCodec,
+    sealing::Proof,
     status::{Code, Status},
     transport::{CommitPoint, Topic},
     wire::{
@@ -109,7 +110,7 @@ pub(in crate::server) fn record(
     let mut out = header(offset);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let (topic, payload) = (Topic::Calls, Bytes::from(out));
-    Record { topic, partition, offset, appended: None, payload }
+    Record { topic, partition, offset, appended: None, payload, proof: Proof::None }
 }
 
 pub(in crate::server) fn header(offset: i64) -> Vec<u8> {

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::{
     ids::PartitionId,
+    sealing::Proof,
     time::Time,
     transport::{Record, Topic},
 };
@@ -93,7 +94,14 @@ impl Log {
         let room = limit.saturating_sub(out.len());
         for (appended, payload) in self.records.iter().skip(skip).take(room) {
             let (appended, payload) = (Some(*appended), payload.clone());
-            out.push(Record { topic: self.topic, partition, offset, appended, payload });
+            out.push(Record {
+                topic: self.topic,
+                partition,
+                offset,
+                appended,
+                payload,
+                proof: Proof::None,
+            });
             offset += 1;
         }
         *next = offset;

@@ -32,6 +32,7 @@ impl Refused {
             DropCause::Flags => 5,
             DropCause::Stale => 6,
             DropCause::NoExchange => 7,
+            DropCause::NotPrivate => 8,
             _ => return None,
         })
     }

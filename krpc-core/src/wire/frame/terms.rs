@@ -6,11 +6,15 @@
 //! Metadata may be missed, terms must not be: a tag that is not known makes the frame unreadable,
 //! and its call is not executed.
 
+use std::sync::Arc;
+
 use crate::{
     ids::{CallId, InstanceId},
+    sealing::PUBLIC_LEN,
     time::Time,
     wire::{
-        MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_PACKET_BYTES, MAX_ROUTES, MAX_TERMS,
+        MAX_CALLER_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_PACKET_BYTES, MAX_ROUTES,
+        MAX_TERMS,
         coding::{Reader, WireError, prefixed_len, put_u64, put_varint, varint_len},
         packet::{Route, Routes, put_routes, routes, routes_len},
     },
@@ -31,6 +35,8 @@ pub struct Terms {
     pub origin: Option<MovedFrom>,
     /// Executions that came before, plus one; 2 at least.
     pub attempt: Option<u32>,
+    /// Who asked, of a call that was moved, and for whom its answer is sealed.
+    pub asker: Option<AskedBy>,
 }
 
 /// When a call is to be executed. Both moments are on the broker's clock.
@@ -51,6 +57,15 @@ pub struct MovedFrom {
     pub call: CallId,
 }
 
+/// Who made a call that somebody else wrote anew, as its seal proved it then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AskedBy {
+    /// The caller whose key it was, if it was not a key of all; at most 128 bytes.
+    pub caller: Option<Arc<str>>,
+    /// The public key that makes the answer private, if that was asked for.
+    pub offer: Option<[u8; PUBLIC_LEN]>,
+}
+
 mod tag {
     pub(super) const KEY: u8 = 1;
     pub(super) const IDEMPOTENCY_KEY: u8 = 2;
@@ -58,6 +73,7 @@ mod tag {
     pub(super) const DUE: u8 = 4;
     pub(super) const ORIGIN: u8 = 5;
     pub(super) const ATTEMPT: u8 = 6;
+    pub(super) const ASKER: u8 = 7;
 }
 
 /// One term, to be written.
@@ -69,6 +85,7 @@ enum Term<'t> {
     Due(Due),
     Origin(MovedFrom),
     Attempt(u32),
+    Asker(&'t AskedBy),
 }
 
 impl Terms {
@@ -81,6 +98,7 @@ impl Terms {
             self.due.map(Term::Due),
             self.origin.map(Term::Origin),
             self.attempt.map(Term::Attempt),
+            self.asker.as_ref().map(Term::Asker),
         ];
         terms.into_iter().flatten()
     }
@@ -162,6 +180,11 @@ impl Terms {
                 Term::Attempt(attempt).check()?;
                 self.attempt = Some(attempt);
             }
+            tag::ASKER => {
+                let asker = asked_by(body)?;
+                Term::Asker(&asker).check()?;
+                self.asker = Some(asker);
+            }
             _ => return Err(WireError::UnknownTerm(tag)),
         }
         body.end("term")
@@ -177,6 +200,7 @@ impl Term<'_> {
             Self::Due(_) => tag::DUE,
             Self::Origin(_) => tag::ORIGIN,
             Self::Attempt(_) => tag::ATTEMPT,
+            Self::Asker(_) => tag::ASKER,
         }
     }
 
@@ -198,7 +222,10 @@ impl Term<'_> {
             Self::Attempt(attempt @ 0..=1) => {
                 Err(WireError::OutOfRange { what: "attempt", value: u64::from(attempt) })
             }
-            Self::Answer(_) | Self::Due(_) | Self::Origin(_) | Self::Attempt(_) => Ok(()),
+            Self::Asker(AskedBy { caller: Some(caller), .. }) => {
+                at_most("caller", caller.len(), MAX_CALLER_BYTES)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -211,6 +238,10 @@ impl Term<'_> {
             Self::Due(_) => 16,
             Self::Origin(origin) => 16 + varint_len(origin.call.0),
             Self::Attempt(attempt) => varint_len(u64::from(attempt)),
+            Self::Asker(AskedBy { caller, offer }) => {
+                let caller = caller.as_ref().map_or(0, |caller| caller.len());
+                1 + offer.map_or(0, |offer| offer.len()) + caller
+            }
         }
     }
 
@@ -229,8 +260,25 @@ impl Term<'_> {
                 put_varint(out, call.0);
             }
             Self::Attempt(attempt) => put_varint(out, u64::from(attempt)),
+            Self::Asker(AskedBy { caller, offer }) => {
+                out.push(u8::from(offer.is_some()));
+                out.extend(offer.iter().flatten());
+                out.extend_from_slice(caller.as_deref().unwrap_or_default().as_bytes());
+            }
         }
     }
+}
+
+fn asked_by(body: &mut Reader<'_>) -> Result<AskedBy, WireError> {
+    let offer = match body.u8()? {
+        0 => None,
+        1 => Some(body.array()?),
+        other => {
+            return Err(WireError::OutOfRange { what: "asker", value: u64::from(other) });
+        }
+    };
+    let caller = std::str::from_utf8(body.rest()).map_err(|_| WireError::NotUtf8("caller"))?;
+    Ok(AskedBy { caller: (!caller.is_empty()).then(|| caller.into()), offer })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     codec::ValueCodec,
     metadata::Metadata,
+    sealing::Proof,
     status::{Code, Status},
     transport::Topic,
     wire::{
@@ -62,7 +63,14 @@ fn record(partition: u32, offset: i64, sequence: u64, frames: &[Frame<'_>]) -> R
     Header { sender: SERVER, destination: InstanceId::ANY, sequence, reply_to }.encode(&mut out);
     frames.iter().for_each(|frame| frame.encode(&mut out).unwrap());
     let partition = PartitionId { service: 0, partition };
-    Record { topic: Topic::Dead, partition, offset, appended: None, payload: Bytes::from(out) }
+    Record {
+        topic: Topic::Dead,
+        partition,
+        offset,
+        appended: None,
+        payload: Bytes::from(out),
+        proof: Proof::None,
+    }
 }
 
 fn pass(fold: Fold, end: i64) -> Pass {

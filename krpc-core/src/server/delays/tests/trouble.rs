@@ -1,6 +1,7 @@
 //! Cancels that cannot be told yet, slow brokers, and successors that know nothing.
 
 use super::*;
+use crate::sealing::Proof;
 
 fn ticket() -> Terms {
     Terms { answer: Some(Routes::from_vec(vec![Route::Results(0)])), ..Terms::default() }
@@ -159,7 +160,14 @@ fn a_topic_that_is_refused_is_waited_for_and_then_told() {
     let mut world = World::new(&[0]);
     world.call(0, &due_in(1, 300 * SECOND, Terms::default()));
     let payload = world.logs[&(Topic::Calls, 0)][0].1.clone();
-    let record = Record { topic: Topic::Calls, partition: id, offset: 0, appended: None, payload };
+    let record = Record {
+        topic: Topic::Calls,
+        partition: id,
+        offset: 0,
+        appended: None,
+        payload,
+        proof: Proof::None,
+    };
     machine.handle_record(&record, NOW);
     let (mut now, mut asked) = (NOW, 0);
     while machine.unfinished() > 0 && now < NOW + 200 * SECOND {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::error::SetupError;
+use crate::sealing::Proof;
 
 const LATER: Duration = Duration::from_secs(5);
 
@@ -20,7 +21,7 @@ fn cancels(offset: i64, calls: &[u64]) -> Record {
     Header { sender, destination: CALLER, sequence: 0, reply_to: Routes::new() }.encode(&mut out);
     calls.iter().for_each(|call| cancel(*call).encode(&mut out).unwrap());
     let (topic, payload) = (Topic::Cancels, Bytes::from(out));
-    Record { topic, partition: HERE, offset, appended: None, payload }
+    Record { topic, partition: HERE, offset, appended: None, payload, proof: Proof::None }
 }
 
 /// The topics that it asks for, after the time has passed that it asks for.

@@ -33,8 +33,9 @@ pub(in crate::wire::frame) fn any_terms() -> impl Strategy<Value = Terms> {
         any::<Option<[u64; 2]>>(),
         any::<Option<(u64, u32)>>(),
         prop::option::of(2_u32..),
+        any::<Option<(Option<[u8; 32]>, bool)>>(),
     )
-        .prop_map(|(key, idempotency_key, answer, due, origin, attempt)| Terms {
+        .prop_map(|(key, idempotency_key, answer, due, origin, attempt, asker)| Terms {
             key: key.map(Into::into),
             idempotency_key: idempotency_key.map(Into::into),
             answer: answer.map(Into::into),
@@ -47,6 +48,8 @@ pub(in crate::wire::frame) fn any_terms() -> impl Strategy<Value = Terms> {
                 call: CallId(call >> (shift % 64)),
             }),
             attempt,
+            asker: asker
+                .map(|(offer, named)| AskedBy { caller: named.then(|| "billing".into()), offer }),
         })
 }
 
@@ -59,6 +62,7 @@ fn largest() -> Terms {
         due: Some(Due { due: Time::MAX, look: Time::MAX }),
         origin: Some(MovedFrom { caller: CALLER, call: CallId(u64::MAX) }),
         attempt: Some(u32::MAX),
+        asker: Some(AskedBy { caller: Some("c".repeat(128).into()), offer: Some([0xff; 32]) }),
     }
 }
 
@@ -136,6 +140,9 @@ fn terms_that_pass_a_limit_are_not_written() {
         let first = WireError::OutOfRange { what: "attempt", value: attempt.into() };
         assert_eq!(refused(Terms { attempt: Some(attempt), ..Terms::default() }), first);
     }
+    let asker = Some(AskedBy { caller: Some("c".repeat(129).into()), offer: None });
+    let long = WireError::TooLarge { what: "caller", len: 129, max: 128 };
+    assert_eq!(refused(Terms { asker, ..Terms::default() }), long);
 }
 
 #[test]
@@ -156,6 +163,12 @@ fn a_reader_holds_the_same_limits() {
         let first = Err(WireError::OutOfRange { what: "attempt", value });
         assert_eq!(read(&one(tag::ATTEMPT, &[attempt])), first);
     }
+    let asker = |body: &[u8]| read(&one(tag::ASKER, body)).map(|terms| terms.asker);
+    assert_eq!(asker(&[0]), Ok(Some(AskedBy { caller: None, offer: None })));
+    assert_eq!(asker(&[1, 9]), Err(UnexpectedEnd.into()));
+    assert_eq!(asker(&[2]), Err(WireError::OutOfRange { what: "asker", value: 2 }));
+    assert_eq!(asker(&[0, 0xff]), Err(WireError::NotUtf8("caller")));
+    assert!(matches!(asker(&[0; 130]), Err(WireError::TooLarge { what: "caller", .. })));
     let large = one(tag::ATTEMPT, &[0x80, 0x80, 0x80, 0x80, 0x10]);
     assert!(matches!(read(&large), Err(WireError::OutOfRange { what: "attempt", .. })));
 }
@@ -175,7 +188,7 @@ fn a_body_is_exactly_as_long_as_its_term() {
 
 #[test]
 fn an_unknown_term_makes_the_call_unreadable() {
-    for tag in [7, 8, 0x7f, 0xff] {
+    for tag in [8, 9, 0x7f, 0xff] {
         assert_eq!(read(&one(tag, b"later")), Err(WireError::UnknownTerm(tag)));
         let behind = [&[2, tag::ATTEMPT, 1, 2, tag][..], &[0]].concat();
         assert_eq!(read(&behind), Err(WireError::UnknownTerm(tag)));
@@ -208,7 +221,7 @@ fn no_answer_is_told_from_an_answer_by_ways_that_are_not_known() {
 
 #[test]
 fn a_length_beyond_the_frame_is_an_error() {
-    for tag in 1..=6 {
+    for tag in 1..=7 {
         let bytes = [1, tag, 0xff, 0xff, 0x7f];
         assert_eq!(read(&bytes), Err(UnexpectedEnd.into()), "{tag}");
     }
