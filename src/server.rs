@@ -116,6 +116,35 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets a caller call these methods: `Service/method`, `Service/*` or `*`. With the first rule
+    /// all others are closed: a caller with a key of its own, [`Key::of_caller`], may call what its
+    /// rules name; who has no key at all, nothing. Who has a key that is no caller's may call
+    /// everything, as the servers themselves do: give it to nobody else. What is not allowed ends
+    /// with `PERMISSION_DENIED` and is counted, [`ServerStats::counts`]. Needs a seal with keys.
+    ///
+    /// ```
+    /// use krpc::{Server, seal::{Key, Seal}};
+    ///
+    /// # fn keys() -> Result<[Key; 2], krpc::seal::SealError> {
+    /// #     Ok([Key::from_bytes([1; 32])?, Key::from_bytes([2; 32])?])
+    /// # }
+    /// let [own, billing] = keys()?;
+    /// let seal = Seal::new().encrypt(own).open_with(billing.of_caller("billing")?);
+    /// let server = Server::builder("memory:").seal(seal).allow("billing", ["Sum/add", "Echo/*"]);
+    /// # Ok::<_, krpc::seal::SealError>(())
+    /// ```
+    ///
+    /// [`Key::of_caller`]: crate::seal::Key::of_caller
+    #[cfg(feature = "seal")]
+    pub fn allow<'a>(mut self, caller: &str, methods: impl IntoIterator<Item = &'a str>) -> Self {
+        if let Ok(config) = &mut self.config
+            && let Err(error) = config.server.permits.allow(caller, methods)
+        {
+            self.config = Err(error);
+        }
+        self
+    }
+
     /// What becomes of calls with an idempotency key while the store does not work. Default
     /// [`StoreFailure::Refuse`].
     pub fn when_store_fails(mut self, failure: StoreFailure) -> Self {

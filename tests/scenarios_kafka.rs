@@ -8,6 +8,9 @@ mod support;
 #[path = "scenarios/blocking.rs"]
 mod blocking;
 #[cfg(feature = "seal")]
+#[path = "scenarios/callers.rs"]
+mod callers;
+#[cfg(feature = "seal")]
 #[path = "scenarios/seals.rs"]
 mod seals;
 #[path = "scenarios/topics.rs"]

@@ -7,6 +7,9 @@ mod support;
 #[path = "scenarios/local.rs"]
 mod local;
 #[cfg(feature = "seal")]
+#[path = "scenarios/callers.rs"]
+mod callers;
+#[cfg(feature = "seal")]
 #[path = "scenarios/seals.rs"]
 mod seals;
 

@@ -48,6 +48,9 @@ pub trait SealSettings: Send + Sync + fmt::Debug {
         role: Role,
         endpoint: &'a dyn Endpoint,
     ) -> BoxFuture<'a, Result<Arc<dyn Sealing>, SetupError>>;
+
+    /// Whether packets are proven by keys, so that callers can be told apart.
+    fn is_keyed(&self) -> bool;
 }
 
 /// Who has a seal.

@@ -26,8 +26,8 @@ use krpc_core::{
     wire::{
         coding::Reader,
         frame::{
-            Announce, Cancel, Dead, DeadMark, Due, Fate, Frame, FrameKind, MovedFrom, Outcome,
-            Progress, Refused, Reply, Request, Terms,
+            Announce, AskedBy, Cancel, Dead, DeadMark, Due, Fate, Frame, FrameKind, MovedFrom,
+            Outcome, Progress, Refused, Reply, Request, Terms,
         },
         packet::{Header, Route, Routes},
     },
@@ -162,6 +162,13 @@ fn goldens_of_terms() -> Vec<Golden> {
         attempt: Some(2),
         asker: None,
     };
+    let moved = Terms {
+        origin: Some(MovedFrom { caller: CLIENT, call: CallId(300) }),
+        asker: Some(AskedBy { caller: Some("billing".into()), offer: Some([7; 32]) }),
+        ..Terms::default()
+    };
+    let nameless = AskedBy { caller: None, offer: None };
+    let unnamed = Terms { asker: Some(nameless), ..Terms::default() };
     let progress = |call, metadata| Frame::Progress(Progress { call, metadata });
     let running = metadata(&[(Progress::STATE, Progress::RUNNING), (Progress::ATTEMPT, "2")]);
     let progress = vec![
@@ -196,6 +203,7 @@ fn goldens_of_terms() -> Vec<Golden> {
     vec![
         golden("request_with", from_client(3), vec![on_terms(key), on_terms(one_way)]),
         golden("request_with_full", from_client(4), vec![on_terms(all)]),
+        golden("request_with_asker", from_server(6), vec![on_terms(moved), on_terms(unnamed)]),
         golden("progress", from_server(3), progress),
         golden("dead", to_all(4), vec![dead(cause), dead(details)]),
         golden("dead_mark", from_client(5), marks),
@@ -400,6 +408,7 @@ fn the_page_states_every_limit() {
         wire::MAX_TERMS,
         wire::MAX_KEY_BYTES,
         wire::MAX_IDEMPOTENCY_KEY_BYTES,
+        wire::MAX_CALLER_BYTES,
         wire::MAX_ROUTES,
         wire::MAX_ROUTE_BYTES,
         wire::MAX_VALUE_DEPTH,

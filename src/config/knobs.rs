@@ -396,7 +396,8 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         name: sealing::KEY,
         default: "(none)",
-        meaning: "keys of 32 bytes, hexadecimal or base64: the first seals, all open",
+        meaning: "keys of 32 bytes, hexadecimal or base64, a caller's own as `name:key`: the first \
+                  seals, all open",
         too_low: "",
         too_high: "",
         apply: |config, value| sealing::set(config, Part::Key, value),
@@ -424,6 +425,14 @@ pub const KNOBS: &[Knob] = &[
         too_low: "",
         too_high: "",
         apply: |config, value| sealing::set(config, Part::PasswordFile, value),
+    },
+    Knob {
+        name: "KRPC_SEAL_PRIVATE",
+        default: "false",
+        meaning: "whether answers can be opened by the client alone that asked (clients)",
+        too_low: "",
+        too_high: "",
+        apply: |config, value| sealing::set(config, Part::Private, value),
     },
     Knob {
         name: "KRPC_COMPRESSION",

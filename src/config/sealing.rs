@@ -16,6 +16,7 @@ pub(super) enum Part {
     Password,
     PasswordFile,
     Compression,
+    Private,
 }
 
 /// Settings whose values are not shown, not even in errors.
@@ -40,6 +41,7 @@ mod present {
         /// With the setting that they come from.
         keys: Option<(&'static str, Vec<Key>)>,
         compression: Option<i32>,
+        private: bool,
     }
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +75,9 @@ mod present {
                 Seal::new().compress(level).check().map_err(|error| error.to_string())?;
                 sealing.compression = Some(level);
             }
+            Part::Private => {
+                sealing.private = value.parse().map_err(|_| "true or false")?;
+            }
         }
         Ok(())
     }
@@ -90,8 +95,8 @@ mod present {
 
         /// All of it together; `None` if nothing was said.
         pub(in crate::config) fn seal(&self) -> Result<Option<Seal>, SetupError> {
-            let Self { kind, keys, compression } = self;
-            if kind.is_none() && keys.is_none() && compression.is_none() {
+            let Self { kind, keys, compression, private } = self;
+            if kind.is_none() && keys.is_none() && compression.is_none() && !private {
                 return Ok(None);
             }
             let mut keys = keys.clone().map(|(_, keys)| keys.into_iter());
@@ -112,6 +117,7 @@ mod present {
                 }
             };
             let seal = keys.into_iter().flatten().fold(seal, Seal::open_with);
+            let seal = if *private { seal.private() } else { seal };
             Ok(Some(match compression {
                 Some(level) => seal.compress(*level),
                 None => seal,
@@ -129,9 +135,13 @@ mod present {
         })
     }
 
-    /// One key after the other, on lines of their own or not.
+    /// One key after the other, on lines of their own or not. A caller's is behind its name.
     fn keys(text: &str) -> Result<Vec<Key>, String> {
-        let keys: Result<Vec<_>, _> = text.split_whitespace().map(Key::from_text).collect();
+        let key = |word: &str| match word.split_once(':') {
+            Some((caller, key)) => Key::from_text(key)?.of_caller(caller),
+            None => Key::from_text(word),
+        };
+        let keys: Result<Vec<_>, _> = text.split_whitespace().map(key).collect();
         let keys = keys.map_err(|error| error.to_string())?;
         if keys.is_empty() { Err("there is no key in it".to_owned()) } else { Ok(keys) }
     }
@@ -154,6 +164,7 @@ mod absent {
     pub(in crate::config) fn set(_: &mut Config, part: Part, value: &str) -> Result<(), String> {
         match (part, value) {
             (Part::Kind, "none") => Ok(()),
+            (Part::Private, "false") => Ok(()),
             _ => Err("this program was built without the feature `seal`".to_owned()),
         }
     }

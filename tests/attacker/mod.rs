@@ -16,6 +16,7 @@ use crate::support::{
 };
 
 mod bombs;
+mod callers;
 mod change;
 mod mismatch;
 mod read;

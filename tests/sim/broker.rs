@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use krpc_core::{
     ids::PartitionId,
+    sealing::Proof,
     status::{Code, Status},
     time::Time,
     transport::{Record, Target, Topic},
@@ -83,8 +84,14 @@ impl Broker {
         let logs = self.logs.get_mut(&topic).expect("only these are written to");
         let log = &mut logs[target.partition as usize];
         let offset = log.len() as i64;
-        let record =
-            Record { topic, partition, offset, appended, payload: payload.to_vec().into() };
+        let record = Record {
+            topic,
+            partition,
+            offset,
+            appended,
+            payload: payload.to_vec().into(),
+            proof: Proof::None,
+        };
         log.push(record);
         (offset, Fate::Stored { appended, offset })
     }

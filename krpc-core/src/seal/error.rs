@@ -146,6 +146,9 @@ pub enum SealError {
     /// packets are not encrypted, or what the client offered is no key.
     #[error("an answer cannot be sealed for one client alone")]
     NoExchange,
+    /// A server seals with a caller's key: what it writes would be that caller's.
+    #[error("a server's first key is its own, and no caller's")]
+    CallersKey,
     /// Answers for this process alone were asked for, and packets need not be encrypted.
     #[error("private answers need encryption: say .encrypt(…), and accept nothing less")]
     NotPrivate,

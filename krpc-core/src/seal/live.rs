@@ -55,6 +55,10 @@ struct InUse {
 }
 
 impl SealSettings for Seal {
+    fn is_keyed(&self) -> bool {
+        matches!(self.level(), Level::Verified | Level::Encrypted)
+    }
+
     fn bind<'a>(
         &'a self,
         service: &'a str,
@@ -63,7 +67,7 @@ impl SealSettings for Seal {
     ) -> BoxFuture<'a, Result<Arc<dyn Sealing>, SetupError>> {
         let names = TOPICS.map(|topic| endpoint.topic(service, topic));
         Box::pin(async move {
-            let bound = self.fetch(service).await.map_err(|error| SetupError::Seal {
+            let bound = self.fetch(service, role).await.map_err(|error| SetupError::Seal {
                 service: service.to_owned(),
                 cause: error.to_string(),
             })?;
@@ -90,7 +94,7 @@ fn scratches(level: Level) -> [Scratch; 2] {
 
 impl Seal {
     /// The seal of a service, with the keys as they are now.
-    async fn fetch(&self, service: &str) -> Result<ServiceSeal, SealError> {
+    async fn fetch(&self, service: &str, role: Role) -> Result<ServiceSeal, SealError> {
         let mut seal = self.clone();
         if let Some(source) = self.source() {
             seal = seal.keys(source.provider.keys(service).await?);
@@ -98,17 +102,22 @@ impl Seal {
         let service = service.to_owned();
         // Passwords take their time.
         let bound = tokio::task::spawn_blocking(move || seal.bind(&service)).await;
-        bound.unwrap_or_else(|error| Err(SealError::Derivation(error.to_string())))
+        let bound = bound.unwrap_or_else(|error| Err(SealError::Derivation(error.to_string())))?;
+        if role == Role::Server && bound.is_callers() {
+            return Err(SealError::CallersKey);
+        }
+        Ok(bound)
     }
 }
 
 /// Fetches the keys of a service again and again, as long as its seal is used.
 async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, source: Source) {
+    let Some(role) = seal.upgrade().map(|seal| seal.role) else { return };
     while seal.strong_count() > 0 {
         // Before they are fetched: a change that comes meanwhile has them fetched once more. So the
         // first time is not left out, either.
         let changed = source.provider.changed();
-        let fetched = settings.fetch(&service).await;
+        let fetched = settings.fetch(&service, role).await;
         let Some(seal) = seal.upgrade() else { return };
         match fetched {
             Ok(bound) => {

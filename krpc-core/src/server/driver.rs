@@ -26,7 +26,7 @@ use super::{
     commits::{Commits, commit_loop},
     events::Events,
     machine::{Dispatch, ServerMachine},
-    options::{ServerOptions, check_services},
+    options::{ServerOptions, check_permits, check_services},
     responder::Pace,
     service::Service,
     stats::ServerStats,
@@ -98,6 +98,7 @@ impl Server {
         options: ServerOptions,
     ) -> Result<Self, SetupError> {
         check_services(&services)?;
+        check_permits(&options)?;
         let shared = Arc::new_cyclic(|shared| Shared::new(shared.clone(), services, options));
         let events = Arc::new(Events(Arc::downgrade(&shared)));
         let transport = endpoint.server(events)?;

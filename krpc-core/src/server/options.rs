@@ -63,6 +63,21 @@ impl Default for ServerOptions {
     }
 }
 
+/// A list of who may call what needs callers that can be told apart.
+pub(super) fn check_permits(options: &ServerOptions) -> Result<(), SetupError> {
+    if options.permits.is_empty() || options.seal.as_ref().is_some_and(|seal| seal.is_keyed()) {
+        return Ok(());
+    }
+    let reason =
+        "packets must be verified or encrypted with keys, of which each caller has its own";
+    let permits = &options.permits;
+    Err(SetupError::InvalidConfig {
+        name: "allow".to_owned(),
+        value: format!("{permits:?}"),
+        reason: reason.to_owned(),
+    })
+}
+
 pub(super) fn check_services(services: &[Arc<dyn Service>]) -> Result<(), SetupError> {
     if services.is_empty() {
         return Err(SetupError::NoService);

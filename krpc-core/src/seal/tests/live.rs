@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
+    ids::InstanceId,
     inbox::DropCause,
     sealing::{self, Proof, Role, SealSettings, Sealing},
     transport::{BoxFuture, TransportConfig, memory::MemoryEndpoint},
+    wire::coding::Reader,
 };
 
 const HERE: (Topic, u32) = (Topic::Calls, 7);
@@ -75,6 +77,49 @@ async fn each_way_not_to_open_has_its_cause() {
     let verified = in_use(&verified.accept(Level::Unsealed)).await;
     let opened = verified.open(HERE, &sound).unwrap().unwrap();
     assert!(opened.proof == Proof::Key && opened.packet == plain);
+}
+
+/// Somebody with the service's key answers as a server that knows nothing of private answers.
+#[tokio::test]
+async fn an_answer_that_others_can_open_is_refused() {
+    const REPLIES: (Topic, u32) = (Topic::Replies, 7);
+
+    let [.., encrypted] = levels();
+    let endpoint = MemoryEndpoint::private(TransportConfig::default());
+    let settings = encrypted.clone().private();
+    let client = SealSettings::bind(&settings, SERVICE, Role::Client, &endpoint).await.unwrap();
+    let server = in_use(&encrypted).await;
+    let packet_for = |destination| {
+        let mut header = Header::decode(&mut Reader::new(&packet(&[]))).unwrap();
+        header.destination = destination;
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        bytes
+    };
+    let me = InstanceId::from_bytes([3; 16]);
+    let (mine, for_all) = (packet_for(me), packet_for(InstanceId::ANY));
+    assert_eq!(
+        client.open(REPLIES, &seal_for(&*server, REPLIES, &mine)),
+        Err(DropCause::NotPrivate)
+    );
+    assert!(client.open(REPLIES, &seal_for(&*server, REPLIES, &for_all)).is_ok());
+
+    // What the call offers, the answer takes.
+    let call = seal_for(&*client, HERE, &for_all);
+    let Proof::Asker(asker) = server.open(HERE, &call).unwrap().unwrap().proof else {
+        panic!("nothing is offered");
+    };
+    let mut answer = Vec::new();
+    let stamp = sealing::Stamp {
+        place: REPLIES,
+        nonce: [8; NONCE_LEN],
+        sealed_at: None,
+        asker: Some(&asker),
+    };
+    server.seal(&stamp, &mine, &mut answer).unwrap();
+    assert_eq!(client.open(REPLIES, &answer).unwrap().unwrap().packet, mine);
+    let another = SealSettings::bind(&settings, SERVICE, Role::Client, &endpoint).await.unwrap();
+    assert_eq!(another.open(REPLIES, &answer), Err(DropCause::BadSeal));
 }
 
 #[tokio::test(start_paused = true)]
