@@ -85,6 +85,9 @@ causes! {
     /// A packet with a hash of a user's own, where there is no function for it.
     /// Test: `each_way_not_to_open_has_its_cause`.
     NoHash = "no_hash";
+    /// A packet with a hash of a user's own, where the function for it panics, or gives no hash.
+    /// Test: `a_hash_function_that_fails_has_packets_refused_and_is_told_once`.
+    HashFails = "hash_fails";
     /// A packet for one client alone, where nobody asked for such.
     /// Test: `each_way_not_to_open_has_its_cause`.
     NoExchange = "no_exchange";

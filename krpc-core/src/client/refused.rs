@@ -113,7 +113,8 @@ impl fmt::Display for Hint {
                 f.write_str("they were stored long before or after they were sealed, by the clocks")
             }
             7 => f.write_str("they are for one client alone, and the reader asked for no such"),
-            8 => f.write_str("others can open them, and the reader asked that they cannot"),
+            8 => f.write_str("they bear a custom hash, and the reader's function for it fails"),
+            9 => f.write_str("others can open them, and the reader asked that they cannot"),
             _ => write!(f, "for a reason that is not known in this version, {cause}"),
         }
     }

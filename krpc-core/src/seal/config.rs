@@ -99,11 +99,13 @@ impl Seal {
 
     /// Packets bear a hash of the user's own, of 1 to 64 bytes, always as many. The function is
     /// given all that has to be proven in one piece: header, place, time and content. It is called
-    /// for every packet, while others wait; it must not block.
+    /// for every packet, while others wait; it must not block. If it panics, the packet is not sent, or
+    /// not taken: counted as `hash_fails`, and logged once. It is tried here: one that panics or
+    /// gives no such hash keeps the service from being opened.
     pub fn verify_with(mut self, hash: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let hash = CustomHash::new(hash);
         // A function that cannot be used is told at once, not by packets that get lost.
-        let fault = hash.hash(&[]).err();
+        let fault = hash.probe().err();
         self.hash = Some(hash);
         self.at_level(Level::Custom).note(fault)
     }

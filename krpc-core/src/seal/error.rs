@@ -39,6 +39,9 @@ pub enum OpenError {
     /// It bears a custom hash, and there is no function for it.
     #[error("the packet bears a custom hash, for which there is no function here")]
     NoHash,
+    /// It bears a custom hash, and the function for it panics, or gives nothing or too much.
+    #[error("the packet bears a custom hash, and the function for it fails")]
+    HashFails,
     /// It is for one client alone, and this is none that asked for that.
     #[error("the packet is for one client alone, and nothing here asked for such")]
     NoExchange,
@@ -69,6 +72,7 @@ impl OpenError {
             Self::TooWeak { .. } => DropCause::TooWeak,
             Self::UnknownKey(_) => DropCause::UnknownKey,
             Self::NoHash => DropCause::NoHash,
+            Self::HashFails => DropCause::HashFails,
             Self::NoExchange => DropCause::NoExchange,
             Self::Broken => DropCause::BadSeal,
             Self::Expands { .. } => DropCause::Expansion,
@@ -131,6 +135,9 @@ pub enum SealError {
     /// The user's hash function gives nothing, or too much.
     #[error("the hash function gives {0} bytes: from 1 to {MAX_HASH_BYTES}")]
     HashLength(usize),
+    /// The user's hash function panics.
+    #[error("the hash function panics")]
+    HashPanics,
     /// The key that was asked for is not in the ring.
     #[error("key {0} is not in the ring")]
     UnknownKey(KeyId),

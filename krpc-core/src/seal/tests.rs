@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{format::put_covered, *};
 use crate::{
     ids::InstanceId,
+    inbox::DropCause,
     transport::Topic,
     wire::{
         MAX_PACKET_BYTES,
@@ -14,6 +15,7 @@ use crate::{
     },
 };
 
+mod custom;
 mod keys;
 mod live;
 mod private;

@@ -3,7 +3,14 @@
 //! The checksum is the MAC under a key that everybody knows: it costs the same, and finds damage
 //! as surely. It proves nothing of who wrote the bytes.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use constant_time_eq::{constant_time_eq, constant_time_eq_16};
 
@@ -19,24 +26,46 @@ pub(super) const CHECKSUM_KEY: &[u8; KEY_BYTES] = b"kRPC seal 1: checksum, no se
 /// A hash function of the user's own. It is given all that the seal covers, in one piece, and
 /// yields 1 to 64 bytes, always as many.
 #[derive(Clone)]
-pub(super) struct CustomHash(Arc<HashFunction>);
+pub(super) struct CustomHash(Arc<Hash>);
 
-type HashFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+struct Hash<F: ?Sized = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync> {
+    /// Whether it was told that the function fails.
+    told: AtomicBool,
+    function: F,
+}
 
 impl CustomHash {
     pub(super) fn new(hash: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hash))
+        Self(Arc::new(Hash { told: AtomicBool::new(false), function: hash }))
     }
 
-    /// The hash, of a length that fits the format.
+    /// Whether the function can be used at all.
+    pub(super) fn probe(&self) -> Result<(), SealError> {
+        self.call(&[]).map(drop)
+    }
+
+    /// The hash, of a length that fits the format. That there is none is told once, not for every
+    /// packet.
     pub(super) fn hash(&self, covered: &[u8]) -> Result<Vec<u8>, SealError> {
-        let hash = (self.0)(covered);
+        self.call(covered).inspect_err(|error| {
+            if !self.0.told.swap(true, Ordering::Relaxed) {
+                let message = "packets are refused for want of their hash; this is told once";
+                tracing::warn!(target: "krpc::seal", %error, "{message}");
+            }
+        })
+    }
+
+    fn call(&self, covered: &[u8]) -> Result<Vec<u8>, SealError> {
+        // Nothing here can be left half changed: the function sees bytes that it cannot write, and
+        // a hash that it did not finish is not there. What it shares with itself is its own affair.
+        let hash = catch_unwind(AssertUnwindSafe(|| (self.0.function)(covered)));
+        let hash = hash.map_err(|_| SealError::HashPanics)?;
         let fits = (1..=MAX_HASH_BYTES).contains(&hash.len());
         if fits { Ok(hash) } else { Err(SealError::HashLength(hash.len())) }
     }
 
     pub(super) fn check(&self, covered: &[u8], hash: &[u8]) -> Result<(), OpenError> {
-        let expected = self.hash(covered).map_err(|_| OpenError::Broken)?;
+        let expected = self.hash(covered).map_err(|_| OpenError::HashFails)?;
         if constant_time_eq(&expected, hash) { Ok(()) } else { Err(OpenError::Broken) }
     }
 }

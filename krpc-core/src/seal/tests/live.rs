@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     ids::InstanceId,
-    inbox::DropCause,
     sealing::{self, Proof, Role, SealSettings, Sealing},
     transport::{BoxFuture, TransportConfig, memory::MemoryEndpoint},
     wire::coding::Reader,

@@ -32,7 +32,8 @@ impl Refused {
             DropCause::Flags => 5,
             DropCause::Stale => 6,
             DropCause::NoExchange => 7,
-            DropCause::NotPrivate => 8,
+            DropCause::HashFails => 8,
+            DropCause::NotPrivate => 9,
             _ => return None,
         })
     }
