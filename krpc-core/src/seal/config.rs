@@ -124,7 +124,7 @@ impl Seal {
     }
 
     /// Packets are encrypted with keys that come from elsewhere: fetched when a service is opened,
-    /// and every minute. While they cannot be fetched those of before stay.
+    /// every minute, and when a packet bears another key: see [`KeyProvider`]. While they cannot be fetched those of before stay.
     pub fn encrypt_from(self, provider: impl KeyProvider) -> Self {
         self.keys_from(provider).at_level(Level::Encrypted)
     }

@@ -12,11 +12,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
-    Exchange, Level, OpenError, Opened, Place, Private, Public, Scratch, Seal, Seen, ServiceSeal,
-    Stamp,
-    error::SealError,
+    Exchange, Level, Opened, Place, Private, Public, Scratch, Seal, Seen, ServiceSeal, Stamp,
+    error::{OpenError, SealError},
     format::{TOPICS, slot},
     ring::{KeyProvider, LiveSeal},
 };
@@ -36,6 +39,10 @@ use crate::{
 /// How often keys are fetched that come from a [`KeyProvider`].
 pub(super) const REFRESH: Duration = Duration::from_secs(60);
 
+/// How long after a fetch for the sake of a key that is not known the next one is: strangers can
+/// send any key id.
+const APART: Duration = Duration::from_secs(5);
+
 /// Where keys come from, and how often they are fetched.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -52,6 +59,8 @@ struct InUse {
     // One for each direction, as packets come and go on different threads.
     seals: Mutex<Scratch>,
     opens: Mutex<Scratch>,
+    /// Packets bear key ids that are not known: for whoever fetches keys.
+    unknown: watch::Sender<()>,
 }
 
 impl SealSettings for Seal {
@@ -72,11 +81,12 @@ impl SealSettings for Seal {
                 cause: error.to_string(),
             })?;
             let [seals, opens] = scratches(bound.level()).map(Mutex::new);
+            let (unknown, asked) = watch::channel(());
             let (live, private) = (LiveSeal::new(bound), self.is_private());
-            let seal = Arc::new(InUse { live, role, private, names, seals, opens });
+            let seal = Arc::new(InUse { live, role, private, names, seals, opens, unknown });
             if let Some(source) = self.source() {
                 let (seal, settings) = (Arc::downgrade(&seal), self.clone());
-                tokio::spawn(refresh(seal, settings, service.to_owned(), source.clone()));
+                tokio::spawn(refresh(seal, asked, settings, service.to_owned(), source.clone()));
             }
             Ok(seal as Arc<dyn Sealing>)
         })
@@ -111,12 +121,21 @@ impl Seal {
 }
 
 /// Fetches the keys of a service again and again, as long as its seal is used.
-async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, source: Source) {
+async fn refresh(
+    seal: Weak<InUse>,
+    mut asked: watch::Receiver<()>,
+    settings: Seal,
+    service: String,
+    source: Source,
+) {
     let Some(role) = seal.upgrade().map(|seal| seal.role) else { return };
+    let mut not_before = Instant::now();
+    let mut for_a_packet = false;
     while seal.strong_count() > 0 {
         // Before they are fetched: a change that comes meanwhile has them fetched once more. So the
         // first time is not left out, either.
         let changed = source.provider.changed();
+        asked.mark_unchanged();
         let fetched = settings.fetch(&service, role).await;
         let Some(seal) = seal.upgrade() else { return };
         match fetched {
@@ -132,7 +151,15 @@ async fn refresh(seal: Weak<InUse>, settings: Seal, service: String, source: Sou
             }
         }
         drop(seal);
-        let _ = tokio::time::timeout(source.every, changed).await;
+        if for_a_packet {
+            not_before = Instant::now() + APART;
+        }
+        for_a_packet = tokio::select! {
+            () = changed => false,
+            () = sleep(source.every) => false,
+            // It ends with the seal; then nothing is fetched any more.
+            _ = async { sleep_until(not_before).await; asked.changed().await } => true,
+        };
     }
 }
 
@@ -165,7 +192,13 @@ impl InUse {
             && (self.role, topic) == (Role::Client, Topic::Replies)
             && is_for_all(packet);
         // Who has a key of its own has not got the one that servers' news for all is sealed with.
-        if is_news && self.live.current().is_callers() { DropCause::Foreign } else { error.cause() }
+        if is_news && self.live.current().is_callers() {
+            return DropCause::Foreign;
+        }
+        if let OpenError::UnknownKey(_) = error {
+            self.unknown.send_replace(());
+        }
+        error.cause()
     }
 }
 

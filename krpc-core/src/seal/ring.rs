@@ -90,8 +90,11 @@ impl LiveSeal {
 
 /// Where keys come from, if they are not settings: a key management service, a vault, files.
 ///
-/// It is asked when a service is opened, again from time to time, and when a packet bears a key id
-/// that is not known; never for each packet. If it fails later, the keys that it gave last stay.
+/// It is asked when a service is opened, and from then on by a task of its own: every minute
+/// ([`Seal::refresh`](super::Seal::refresh)), when [`KeyProvider::changed`] says so, and when a
+/// packet bears a key id that is not known. For that it is asked at once, and again 5 s after it
+/// answered at the earliest, for anybody can write such packets. No packet waits for it: those that
+/// come before the key are refused. If it fails later, the keys that it gave last stay.
 pub trait KeyProvider: Send + Sync + 'static {
     /// The keys for a service, the one that seals first.
     ///
@@ -100,7 +103,7 @@ pub trait KeyProvider: Send + Sync + 'static {
     fn keys<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Vec<Key>, SealError>>;
 
     /// Resolves when there may be other keys than when this was called. Without it they are asked
-    /// for from time to time.
+    /// for every minute, and for packets with other keys.
     fn changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }

@@ -2,7 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "virtual time")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -172,6 +178,72 @@ async fn keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cann
     let endpoint = MemoryEndpoint::private(TransportConfig::default());
     let error = SealSettings::bind(&settings, SERVICE, Role::Client, &endpoint).await.unwrap_err();
     assert!(error.to_string().contains("nobody answers"), "{error}");
+}
+
+/// A provider that counts how often it is asked.
+#[derive(Clone, Default)]
+struct Counting(Arc<(AtomicUsize, Mutex<Vec<Key>>)>);
+
+impl Counting {
+    fn asked(&self) -> usize {
+        self.0.0.load(Ordering::Relaxed)
+    }
+}
+
+impl KeyProvider for Counting {
+    fn keys<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Key>, SealError>> {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        let keys = self.0.1.lock().clone();
+        Box::pin(async move { Ok(keys) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_not_known_is_fetched_at_once_and_strangers_cause_few_fetches() {
+    let keys = Counting::default();
+    keys.0.1.lock().push(key(1));
+    let seal = in_use(&Seal::new().encrypt_from(keys.clone())).await;
+    let plain = packet(&[7; 200]);
+    let stranger = seal_for(&*in_use(&Seal::new().encrypt(key(3))).await, HERE, &plain);
+    let new = seal_for(&*in_use(&Seal::new().encrypt(key(2))).await, HERE, &plain);
+    let flood = || {
+        for n in 0..1_000_u32 {
+            let mut packet = stranger.clone();
+            packet[4..8].copy_from_slice(&(n + 1).to_be_bytes());
+            assert_eq!(seal.open(HERE, &packet), Err(DropCause::UnknownKey));
+        }
+    };
+    // When it is opened, and by the task when that begins.
+    until(|| keys.asked() == 2).await;
+    let seconds = Duration::from_secs;
+    tokio::time::sleep(seconds(20)).await;
+    assert_eq!(keys.asked(), 2);
+    flood();
+    until(|| keys.asked() == 3).await;
+    tokio::time::sleep(seconds(20)).await;
+    assert_eq!(keys.asked(), 3, "once for all of them");
+    // Strangers have a fetch under way, and the next ones wait for theirs.
+    let begun = tokio::time::Instant::now();
+    flood();
+    until(|| keys.asked() == 4).await;
+    keys.0.1.lock().push(key(2));
+    while seal.open(HERE, &new).is_err() {
+        flood();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let took = begun.elapsed();
+    assert!(took >= seconds(5) && took < seconds(6), "{took:?}");
+    assert_eq!(keys.asked(), 5);
+    // Nobody floods: at once.
+    tokio::time::sleep(seconds(20)).await;
+    keys.0.1.lock().push(key(3));
+    let (begun, asked) = (tokio::time::Instant::now(), keys.asked());
+    until(|| seal.open(HERE, &stranger).is_ok()).await;
+    let took = begun.elapsed();
+    assert!(took < seconds(1) && keys.asked() == asked + 1, "{took:?}");
+    // The minute goes on.
+    tokio::time::sleep(seconds(61)).await;
+    assert_eq!(keys.asked(), asked + 2);
 }
 
 /// Waits, by virtual time.
