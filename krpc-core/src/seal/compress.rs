@@ -4,10 +4,10 @@
 //! compressed = length(varint) frame of Zstandard
 //! ```
 //! The length is compared with the limit before anything is reserved. The library then writes into
-//! exactly that room; what does not fill it exactly is refused. So a packet of a few bytes costs
+//! that room; what does not fill it exactly is refused. So a packet of a few bytes costs
 //! its reader the limit at most, for a moment, and only after its seal was found to hold.
 
-use std::fmt;
+use std::{fmt, io::Cursor};
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -93,8 +93,12 @@ impl Contexts {
             slot => slot.insert(Decompressor::new().map_err(|_| OpenError::Compression)?),
         };
         let start = out.len();
-        out.resize(start + len, 0);
-        match decompressor.decompress_to_buffer(reader.peek(), &mut out[start..]) {
+        out.reserve_exact(len);
+        // Behind what is there, into room that nothing was written to before. There may be more of
+        // it than was claimed.
+        let mut room = Cursor::new(&mut *out);
+        room.set_position(start as u64);
+        match decompressor.decompress_to_buffer(reader.peek(), &mut room) {
             Ok(written) if written == len => Ok(()),
             _ => {
                 out.truncate(start);

@@ -327,6 +327,12 @@ fn what_expands_beyond_its_claim_or_the_limit_is_refused() {
         assert_eq!(open(&bomb(claimed, &small)), Err(OpenError::Compression), "{claimed}");
     }
     assert!(open(&bomb(1000, &small)).is_ok());
+    // More than it claims, for which there would be room.
+    let raw = zstd::bulk::compress(&noise(1000), 1).unwrap();
+    for claimed in 990..1000 {
+        assert_eq!(open(&bomb(claimed, &raw)), Err(OpenError::Compression), "{claimed}");
+    }
+    assert!(open(&bomb(1000, &raw)).is_ok());
     for cut in 0..small.len() {
         assert_eq!(open(&bomb(1000, &small[..cut])), Err(OpenError::Compression));
     }
