@@ -16,7 +16,7 @@ use crate::{
         MAX_PACKET_BYTES, MAX_PACKET_CALLS,
         coding::{Reader, WireError},
         frame::{self, Frame, FrameKind},
-        packet::{Addresses, Header},
+        packet::{Addresses, Header, SEALED},
     },
 };
 
@@ -53,7 +53,10 @@ causes! {
     BadMagic = "bad_magic";
     /// A packet of another version of the format. Test: `each_kind_of_garbage_has_its_cause`.
     Version = "version";
-    /// A packet with flags or a key that this version does not know.
+    /// A sealed packet, compressed ones included, where there is no seal: nothing was set that
+    /// opens any. Test: `each_kind_of_garbage_has_its_cause`.
+    Sealed = "sealed";
+    /// A packet with flags that this version does not know, or a key without a seal.
     /// Test: `each_kind_of_garbage_has_its_cause`.
     Flags = "flags";
     /// A packet whose header or frames' lengths do not hold. Test: `a_cut_packet_is_refused_whole`.
@@ -257,6 +260,8 @@ pub(crate) const fn cause(error: WireError) -> DropCause {
         WireError::Empty => DropCause::Empty,
         WireError::BadMagic => DropCause::BadMagic,
         WireError::UnsupportedVersion(_) => DropCause::Version,
+        // Who has a seal has opened it before, or refused it.
+        WireError::UnsupportedFlags(flags) if flags & !SEALED == 0 => DropCause::Sealed,
         WireError::UnsupportedFlags(_) | WireError::UnsupportedKey(_) => DropCause::Flags,
         _ => DropCause::Malformed,
     }

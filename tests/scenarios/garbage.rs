@@ -165,7 +165,7 @@ impl Garbage {
             ("bad_magic", Some(b"{\"method\":\"add\"}".to_vec())),
             ("version", changed(&good, 2, 2)),
             ("version", changed(&good, 2, 0)),
-            ("flags", changed(&good, 3, 1)),
+            ("flags", changed(&good, 3, 0x80)),
             ("flags", changed(&good, 7, 1)),
             ("malformed", Some(good.0[..30].to_vec())),
             ("malformed", Some(left_over)),

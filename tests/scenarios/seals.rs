@@ -73,7 +73,7 @@ fn who_has_no_seal_does_not_read_sealed_packets() {
         assert_eq!(server.stats().counts.executed, 0);
         eventually("they are counted", || {
             let dropped = server.stats().dropped;
-            count(&dropped, "unknown_key") + count(&dropped, "flags") > 0
+            count(&dropped, "unknown_key") + count(&dropped, "sealed") > 0
         })
         .await;
     });

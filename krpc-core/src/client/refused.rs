@@ -108,7 +108,9 @@ impl fmt::Display for Hint {
             2 => write!(f, "key {key:08x} is not known to the reader"),
             3 => f.write_str("they bear a custom hash, and the reader has no function for it"),
             4 => f.write_str("their seal does not hold"),
-            5 => f.write_str("they are sealed, and the reader opens nothing that is"),
+            5 => f.write_str(
+                "they are sealed, and the reader opens nothing that is, or not of that kind",
+            ),
             6 => {
                 f.write_str("they were stored long before or after they were sealed, by the clocks")
             }

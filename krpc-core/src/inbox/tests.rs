@@ -106,7 +106,10 @@ fn each_kind_of_garbage_has_its_cause() {
     assert_eq!(dropped(b"{\"json\": true}"), DropCause::BadMagic);
     assert_eq!(dropped(&with(2, 0)), DropCause::Version);
     assert_eq!(dropped(&with(2, 2)), DropCause::Version);
-    assert_eq!(dropped(&with(3, 1)), DropCause::Flags);
+    assert_eq!(dropped(&with(3, 1)), DropCause::Sealed);
+    assert_eq!(dropped(&with(3, 2)), DropCause::Sealed);
+    assert_eq!(dropped(&with(3, 0x80)), DropCause::Flags);
+    assert_eq!(dropped(&with(3, 0x82)), DropCause::Flags);
     assert_eq!(dropped(&with(4, 1)), DropCause::Flags);
     let mut nobody = sound.clone();
     nobody[8..24].fill(0);

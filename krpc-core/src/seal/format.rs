@@ -19,7 +19,7 @@ use std::fmt;
 
 use super::{error::OpenError, exchange::Public};
 pub(super) use crate::sealing::NONCE_LEN;
-use crate::{time::Time, transport::Topic};
+use crate::{time::Time, transport::Topic, wire::packet::SEALED};
 
 /// Bytes of the time before a trailer.
 pub(super) const TIME_LEN: usize = 8;
@@ -45,6 +45,7 @@ const COMPRESSED: u8 = 0b0000_0001;
 const LEVEL: u8 = 0b0000_1110;
 const OFFER: u8 = 0b0001_0000;
 const PRIVATE: u8 = 0b0010_0000;
+const _: () = assert!(COMPRESSED | LEVEL | OFFER | PRIVATE == SEALED);
 
 /// How well a packet is protected, from the least to the most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -54,6 +54,10 @@ const TAG_RESULTS: u8 = 2;
 /// No flag has a meaning in this version.
 const FLAGS: u8 = 0;
 
+/// The flags that sealed packets bear, which `seal` knows. Without it they only tell what it is
+/// that cannot be read.
+pub(crate) const SEALED: u8 = 0b0011_1111;
+
 /// The key of a packet that is not sealed, as all are in this version.
 const NO_KEY: u32 = 0;
 

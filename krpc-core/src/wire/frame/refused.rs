@@ -29,7 +29,7 @@ impl Refused {
             DropCause::UnknownKey => 2,
             DropCause::NoHash => 3,
             DropCause::BadSeal => 4,
-            DropCause::Flags => 5,
+            DropCause::Sealed | DropCause::Flags => 5,
             DropCause::Stale => 6,
             DropCause::NoExchange => 7,
             DropCause::HashFails => 8,
