@@ -172,14 +172,14 @@ impl fmt::Debug for Sealer {
 
 /// Opens records, each in its place, and refuses copies of them.
 #[derive(Debug)]
-pub(crate) struct Opener {
+pub struct Opener {
     me: InstanceId,
     replays: Mutex<Replays>,
 }
 
 impl Opener {
     /// Of this instance.
-    pub(crate) fn new(me: InstanceId) -> Self {
+    pub fn new(me: InstanceId) -> Self {
         Self { me, replays: Mutex::default() }
     }
 
@@ -188,7 +188,7 @@ impl Opener {
     ///
     /// # Errors
     /// Nothing of it may take effect; why.
-    pub(crate) fn open(&self, seal: &dyn Sealing, record: &mut Record) -> Result<(), DropCause> {
+    pub fn open(&self, seal: &dyn Sealing, record: &mut Record) -> Result<(), DropCause> {
         if matches!(record.topic, Topic::Calls | Topic::Replies)
             && let Ok(Addresses { destination, .. }) = Addresses::peek(&record.payload)
             && destination != self.me
@@ -217,7 +217,7 @@ impl Opener {
     }
 
     /// Partitions of calls that are read no more.
-    pub(crate) fn forget(&self, partitions: &[PartitionId]) {
+    pub fn forget(&self, partitions: &[PartitionId]) {
         let mut replays = self.replays.lock();
         partitions.iter().for_each(|partition| replays.forget(Topic::Calls, *partition));
     }

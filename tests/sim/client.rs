@@ -10,6 +10,7 @@ use krpc_core::{
     codec::ValueCodec,
     ids::{CallId, InstanceId},
     metadata::Metadata,
+    sealing::Opener,
     time::Time,
     transport::{Record, Topic, Topology},
 };
@@ -45,6 +46,7 @@ pub(crate) struct Client {
 struct Up {
     me: InstanceId,
     machine: ClientMachine<usize>,
+    opener: Opener,
     port: Port,
     partition: u32,
     position: i64,
@@ -77,11 +79,14 @@ impl Client {
             max_packet_bytes: cx.plan.max_packet,
             max_in_flight: cx.plan.max_in_flight,
             seed,
-        });
+        })
+        .with_sealer(cx.sealer());
+        let opener = Opener::new(me);
         let port = Port::new(Proc::Client(self.index), self.life, cx);
         let position = cx.broker.end(Topic::Replies, partition);
         let (fetching, waiting, woken) = (false, BTreeMap::new(), BTreeMap::new());
-        self.up = Some(Up { me, machine, port, partition, position, fetching, waiting, woken });
+        self.up =
+            Some(Up { me, machine, opener, port, partition, position, fetching, waiting, woken });
         cx.say(|| format!("client {} is {me}, reads replies {partition}", self.index));
         self.with(cx, |up, now| up.machine.greet(now));
     }
@@ -173,7 +178,12 @@ impl Client {
             if cx.bug == Some(Bug::WrongInstance) {
                 take_for_own(&mut record, me);
             }
-            self.with(cx, |up, now| up.machine.handle_record(&record, now));
+            let Some(up) = &mut self.up else { return };
+            let opened = cx.open(&up.opener, &mut record);
+            self.with(cx, |up, now| match opened {
+                Ok(()) => up.machine.handle_record(&record, now),
+                Err(cause) => up.machine.handle_refused(&record, cause, now),
+            });
         }
         let Some(up) = &self.up else { return };
         if up.position < cx.broker.end(Topic::Replies, up.partition) {

@@ -2,13 +2,15 @@
 
 use std::{
     cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
+    collections::{BinaryHeap, HashSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use krpc_core::{
     ids::PartitionId,
-    transport::{CommitPoint, Target},
+    sealing::Sealing,
+    transport::{CommitPoint, Target, Topic},
 };
 
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
     group::{Group, Mail, Post},
     port::Fate,
     rng::Rng,
+    seals,
 };
 
 /// The true time at which every run begins, in microseconds since the Unix epoch.
@@ -111,6 +114,11 @@ pub(crate) struct Ctx {
     pub(crate) group: Group,
     pub(crate) check: Check,
     pub(crate) bug: Option<Bug>,
+    /// The seal of both sides, in some runs. Not where a bug is planted, which may change packets
+    /// as no seal lets pass.
+    pub(crate) seal: Option<Arc<dyn Sealing>>,
+    /// Records that somebody else wrote.
+    pub(crate) forged: HashSet<(Topic, u32, i64)>,
     /// When the faults stop.
     pub(crate) quiet_at: u64,
     trace: bool,
@@ -133,6 +141,8 @@ impl Ctx {
             group: Group::new(calls),
             check: Check::new(&plan),
             bug,
+            seal: if plan.sealed && bug.is_none() { seals::seal() } else { None },
+            forged: HashSet::new(),
             quiet_at: BEGIN + plan.active,
             trace,
             queue: BinaryHeap::new(),

@@ -12,6 +12,9 @@ pub(crate) const SECOND: u64 = 1_000_000;
 
 const HOUR: u64 = 3_600 * SECOND;
 
+/// Of so many runs one is sealed.
+const SEALED: u64 = 4;
+
 /// A run, drawn from its seed before it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -28,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) max_in_flight: usize,
     /// No call is ever late, so each must get its real answer.
     pub(crate) patient: bool,
+    /// Packets are sealed.
+    pub(crate) sealed: bool,
     /// The topics stamp records with the time of their append.
     pub(crate) stamps: bool,
     /// How far a process's clock or the broker's may be off, either way.
@@ -119,6 +124,8 @@ impl Plan {
             max_packet: rng.doubling(1 << 10, 1 << 15) as usize,
             max_in_flight: rng.doubling(16, 1 << 16) as usize,
             patient,
+            // Not drawn: the others are as they would be without it.
+            sealed: seed % SEALED == SEALED - 1,
             stamps: rng.chance(900),
             skew: if rng.chance(700) { 5 * HOUR } else { 0 },
             commit_interval: rng.doubling(5 * MILLI, 200 * MILLI),

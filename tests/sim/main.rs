@@ -25,6 +25,7 @@ mod packets;
 mod port;
 mod release;
 mod rng;
+mod seals;
 mod server;
 mod world;
 
@@ -70,6 +71,12 @@ const MUST_OCCUR: &[&str] = &[
     "partition drained",
     "release not done in time",
     "requests wait for others",
+    #[cfg(feature = "seal")]
+    "sealed: opened",
+    #[cfg(feature = "seal")]
+    "sealed: refused as bad_seal",
+    #[cfg(feature = "seal")]
+    "sealed: refused as replayed",
     "server dropped: duplicate",
     "server dropped: malformed",
     "server: cancelled",

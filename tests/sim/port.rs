@@ -85,6 +85,7 @@ pub(crate) struct Port {
 
 #[derive(Debug)]
 struct Flight {
+    target: Target,
     payload: Rc<[u8]>,
     sent: Time,
 }
@@ -141,31 +142,32 @@ impl Port {
         }
         if cx.unlucky(|net| net.refused) {
             self.refused = Some(cx.now);
-            cx.check.reply_lost(&transmit.payload, true);
+            let packet = cx.clear(transmit.target, &transmit.payload);
+            cx.check.reply_lost(&packet, true);
             let status = Status::new(Code::PermissionDenied, "simulated");
             return Err(Rejected::Failed(status));
         }
         let payload: Rc<[u8]> = transmit.payload.as_slice().into();
-        self.flights.insert(transmit.token, Flight { payload: Rc::clone(&payload), sent: now });
+        let Transmit { token, target, .. } = *transmit;
+        self.flights.insert(token, Flight { target, payload: Rc::clone(&payload), sent: now });
         let last = self.order.entry(transmit.target).or_default();
         let at = (cx.now + cx.latency()).max(*last + 1);
         *last = at;
-        let Transmit { token, target, .. } = *transmit;
         let (from, life) = (self.owner, self.life);
         cx.at(at, Event::Append { from, life, token, target, payload });
         Ok(())
     }
 
-    /// A delivery report: hands it to the machine. Returns the record if it was refused for good.
+    /// A delivery report: hands it to the machine. Returns the packet if it was refused for good.
     pub(crate) fn reported(
         &mut self,
         machine: &mut impl Machine,
         token: u64,
         fate: Fate,
         cx: &mut Ctx,
-    ) -> Option<Rc<[u8]>> {
+    ) -> Option<Vec<u8>> {
         let now = self.now(cx);
-        let Flight { payload, sent } = self.flights.remove(&token)?;
+        let Flight { target, payload, sent } = self.flights.remove(&token)?;
         match fate {
             Fate::Stored { appended, offset } => {
                 if let Some(appended) = appended {
@@ -182,7 +184,7 @@ impl Port {
                 if refused {
                     self.refused = Some(cx.now);
                 }
-                refused.then_some(payload)
+                refused.then(|| cx.clear(target, &payload))
             }
         }
     }

@@ -10,6 +10,7 @@ use krpc_core::{
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
     policy::Policy,
+    sealing::Opener,
     server::{
         incoming::{Call, Methods},
         machine::ServerMachine,
@@ -72,6 +73,7 @@ pub(crate) struct Server {
 /// A running process.
 pub(crate) struct Up {
     pub(crate) machine: ServerMachine<u64>,
+    pub(crate) opener: Opener,
     pub(crate) port: Port,
     /// Its number in the group, once taken in.
     pub(crate) member: Option<u64>,
@@ -131,11 +133,13 @@ impl Server {
         };
         // Servers die here for no fault of their calls, over and over.
         let machine = ServerMachine::new(me, vec![(topology, METHODS)], limit, cx.plan.max_packet)
-            .with_attempts(100);
+            .with_attempts(100)
+            .with_sealer(cx.sealer());
         let port = Port::new(Proc::Server(self.index), self.life, cx);
         cx.say(|| format!("server {} is {me}, limit {limit}", self.index));
         self.up = Some(Up {
             machine,
+            opener: Opener::new(me),
             port,
             member: None,
             asked: false,
@@ -239,12 +243,15 @@ impl Server {
         }
         let batch = up.take(cx);
         up.batch = up.batch.max(batch.iter().map(|record| cx.check.calls_in(record)).sum());
-        for record in batch {
+        for mut record in batch {
             cx.say(|| {
                 let (name, PartitionId { partition, .. }) = (self.index, record.partition);
                 format!("server {name} takes {partition}/{}", record.offset)
             });
-            self.with(cx, |up, cx| up.machine.handle_record(&record, up.port.now(cx)));
+            self.with(cx, |up, cx| match cx.open(&up.opener, &mut record) {
+                Ok(()) => up.machine.handle_record(&record, up.port.now(cx)),
+                Err(cause) => up.machine.handle_refused(&record, cause, up.port.now(cx)),
+            });
             self.dispatch(cx);
         }
         let Some(up) = &mut self.up else { return };

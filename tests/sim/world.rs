@@ -240,7 +240,8 @@ impl World {
         }
         let cx = &mut self.cx;
         if course.copies == 0 {
-            cx.check.reply_lost(payload, course.refused);
+            let packet = cx.clear(target, payload);
+            cx.check.reply_lost(&packet, course.refused);
         }
         cx.say(|| format!("{from:?} packet {token}: {} copies, {fate:?}", course.copies));
         if let Some(fate) = fate {
@@ -253,13 +254,14 @@ impl World {
         let (cx, partition) = (&mut self.cx, target.partition);
         let (offset, fate) = cx.broker.append(target, payload, cx.now);
         cx.say(|| format!("stored {:?} {partition}/{offset}", target.topic));
+        let packet = cx.clear(target, payload);
         match target.topic {
             Topic::Calls => {
-                cx.check.requested(partition, offset, payload, cx.now);
+                cx.check.requested(partition, offset, &packet, cx.now);
                 self.servers.iter_mut().for_each(|server| server.notice(partition, cx));
             }
             Topic::Replies => {
-                cx.check.replied(payload);
+                cx.check.replied(&packet);
                 self.clients.iter_mut().for_each(|client| client.notice(partition, cx));
             }
             Topic::Results | Topic::Dead | Topic::Cancels | Topic::Delayed => {}
@@ -306,6 +308,9 @@ impl World {
         match fault {
             Fault::Garbage => {
                 let (target, payload) = packets::garbage(&cx.broker, &mut cx.rng);
+                let offset = cx.broker.end(target.topic, target.partition);
+                cx.check.garbled = true;
+                cx.forged.insert((target.topic, target.partition, offset));
                 self.store(target, &payload);
             }
             Fault::ClientCrash => {

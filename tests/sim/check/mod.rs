@@ -56,6 +56,8 @@ pub(crate) const ONCE: &str = "at_most_once_is_not_twice";
 pub(crate) const OWNED: &str = "only_owners_execute";
 /// Nothing is executed after its deadline.
 pub(crate) const LATE: &str = "nothing_late_is_executed";
+/// Where both sides are sealed alike, nothing is refused but forgeries and copies, and those are.
+pub(crate) const SEALED: &str = "only_forgeries_and_copies_are_refused";
 /// Tables and queues stay within their bounds, and are empty in the end.
 pub(crate) const BOUNDED: &str = "memory_is_bounded";
 /// When the faults stop, all calls end, all is committed, and nothing happens any more.
@@ -120,6 +122,8 @@ pub(crate) struct Check {
     stamps: bool,
     /// Calls started from here on have all the time they need.
     settled: bool,
+    /// Somebody wrote garbage, which each side may take for the other's.
+    pub(crate) garbled: bool,
     calls: Vec<Call>,
     ids: HashMap<(InstanceId, CallId), usize>,
     partitions: Vec<Partition>,
@@ -164,6 +168,7 @@ impl Check {
             patient: plan.patient,
             stamps: plan.stamps,
             settled: false,
+            garbled: false,
             calls: Vec::new(),
             ids: HashMap::new(),
             partitions: (0..plan.partitions).map(|_| Partition::default()).collect(),
@@ -305,6 +310,10 @@ impl Check {
                 self.require(early == 0, EARLY, || {
                     format!("call {call} of deadline {deadline}, {early} us too early: {status}")
                 });
+            }
+            // What a call of no answer ends with where packets did not open.
+            Code::FailedPrecondition if self.garbled => {
+                self.require(!fresh && early == 0, EARLY, || format!("call {call}: {status}"));
             }
             code => {
                 let expected = match code {
