@@ -22,18 +22,26 @@ pub(crate) enum Bug {
     DropOnRevoke,
     /// A commit counts as made when it is sent, so what waits for it begins before.
     GateBeforeAck,
+    /// What was opened of a sealed partition is forgotten, so copies open, too.
+    CopiesForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::CommitBeforeReply,
         Self::MapForgotten,
         Self::PendingLeaked,
         Self::WrongInstance,
         Self::DropOnRevoke,
         Self::GateBeforeAck,
+        Self::CopiesForgotten,
     ];
+
+    /// Whether it shows where packets are sealed, and not elsewhere.
+    pub(crate) fn is_sealed(self) -> bool {
+        self == Self::CopiesForgotten
+    }
 
     /// The checkers that may be the first to see it.
     pub(crate) const fn seen_by(self) -> &'static [&'static str] {
@@ -43,6 +51,7 @@ impl Bug {
             Self::PendingLeaked => &[check::BOUNDED],
             Self::GateBeforeAck => &[check::ONCE],
             Self::WrongInstance => &[check::WRONG],
+            Self::CopiesForgotten => &[check::SEALED],
         }
     }
 }

@@ -10,7 +10,6 @@ use krpc_core::{
     codec::ValueCodec,
     ids::{CallId, InstanceId},
     metadata::Metadata,
-    sealing::Opener,
     time::Time,
     transport::{Record, Topic, Topology},
 };
@@ -21,6 +20,7 @@ use crate::{
     ctx::{Ctx, Event, Proc},
     faults::MILLI,
     port::{Fate, Port},
+    seals::Door,
 };
 
 /// Records that one fetch brings, at most.
@@ -46,7 +46,7 @@ pub(crate) struct Client {
 struct Up {
     me: InstanceId,
     machine: ClientMachine<usize>,
-    opener: Opener,
+    door: Door,
     port: Port,
     partition: u32,
     position: i64,
@@ -81,12 +81,12 @@ impl Client {
             seed,
         })
         .with_sealer(cx.sealer());
-        let opener = Opener::new(me);
+        let door = Door::new(me);
         let port = Port::new(Proc::Client(self.index), self.life, cx);
         let position = cx.broker.end(Topic::Replies, partition);
         let (fetching, waiting, woken) = (false, BTreeMap::new(), BTreeMap::new());
         self.up =
-            Some(Up { me, machine, opener, port, partition, position, fetching, waiting, woken });
+            Some(Up { me, machine, door, port, partition, position, fetching, waiting, woken });
         cx.say(|| format!("client {} is {me}, reads replies {partition}", self.index));
         self.with(cx, |up, now| up.machine.greet(now));
     }
@@ -179,7 +179,7 @@ impl Client {
                 take_for_own(&mut record, me);
             }
             let Some(up) = &mut self.up else { return };
-            let opened = cx.open(&up.opener, &mut record);
+            let opened = cx.open(&mut up.door, &mut record);
             self.with(cx, |up, now| match opened {
                 Ok(()) => up.machine.handle_record(&record, now),
                 Err(cause) => up.machine.handle_refused(&record, cause, now),

@@ -114,8 +114,8 @@ pub(crate) struct Ctx {
     pub(crate) group: Group,
     pub(crate) check: Check,
     pub(crate) bug: Option<Bug>,
-    /// The seal of both sides, in some runs. Not where a bug is planted, which may change packets
-    /// as no seal lets pass.
+    /// The seal of both sides, in some runs. Not where most bugs are planted, which may change
+    /// packets as no seal lets pass.
     pub(crate) seal: Option<Arc<dyn Sealing>>,
     /// Records that somebody else wrote.
     pub(crate) forged: HashSet<(Topic, u32, i64)>,
@@ -141,7 +141,7 @@ impl Ctx {
             group: Group::new(calls),
             check: Check::new(&plan),
             bug,
-            seal: if plan.sealed && bug.is_none() { seals::seal() } else { None },
+            seal: if plan.sealed && bug.is_none_or(Bug::is_sealed) { seals::seal() } else { None },
             forged: HashSet::new(),
             quiet_at: BEGIN + plan.active,
             trace,

@@ -149,7 +149,7 @@ fn a_seed_repeats() {
 
 #[test]
 fn planted_bugs_are_found() {
-    for bug in Bug::ALL {
+    for bug in Bug::ALL.into_iter().filter(|bug| cfg!(feature = "seal") || !bug.is_sealed()) {
         let found = (0..SEEDS_FOR_BUGS).find_map(|seed| run_seed(seed, Some(bug), false).err());
         let failure = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
         println!("{bug:?}: seed {}, {}: {}", failure.seed, failure.checker, failure.message);

@@ -85,7 +85,7 @@ impl Server {
         self.with(cx, |up, cx| {
             let ids: Vec<_> = partitions.iter().copied().map(id).collect();
             up.machine.release(&ids, up.port.now(cx));
-            up.opener.forget(&ids);
+            up.door.forget(&ids);
             let end = |partition| up.reading.remove(partition).unwrap_or_default();
             let ends = partitions.iter().map(end).collect();
             up.releases += 1;
@@ -203,7 +203,7 @@ impl Server {
             up.reading.clear();
             up.epochs.clear();
             up.machine.handle_lost(&lost, up.port.now(cx));
-            up.opener.forget(&lost);
+            up.door.forget(&lost);
         });
         if leaving {
             self.leave(member, cx);

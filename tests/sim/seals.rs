@@ -3,16 +3,20 @@
 //! Both sides are sealed alike, so nothing is refused but what was forged, and copies of records at
 //! other offsets.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, LazyLock},
+};
 
 use krpc_core::{
+    ids::{InstanceId, PartitionId},
     inbox::DropCause,
     sealing::{Opener, Sealer, Sealing},
     transport::{Record, Target, Topic},
     wire::frame::Frame,
 };
 
-use crate::{check, ctx::Ctx, packets, rng::Rng};
+use crate::{bugs::Bug, check, ctx::Ctx, packets, rng::Rng};
 
 /// Packets of every run are sealed for the same topics. What it keeps from packet to packet changes
 /// nothing.
@@ -42,6 +46,28 @@ pub(crate) fn seal() -> Option<Arc<dyn Sealing>> {
     SEAL.clone()
 }
 
+/// Opens a process's records.
+pub(crate) struct Door {
+    opener: Opener,
+    /// What was opened of each partition, as it was written. No process reads an offset twice
+    /// without giving the partition back, so what is there already is a copy.
+    opened: HashMap<(Topic, PartitionId), HashSet<Vec<u8>>>,
+}
+
+impl Door {
+    pub(crate) fn new(me: InstanceId) -> Self {
+        Self { opener: Opener::new(me), opened: HashMap::new() }
+    }
+
+    /// Partitions of calls that are read no more.
+    pub(crate) fn forget(&mut self, partitions: &[PartitionId]) {
+        self.opener.forget(partitions);
+        for partition in partitions {
+            self.opened.remove(&(Topic::Calls, *partition));
+        }
+    }
+}
+
 impl Ctx {
     /// What a process's packets are sealed with.
     pub(crate) fn sealer(&mut self) -> Option<Sealer> {
@@ -65,16 +91,24 @@ impl Ctx {
     }
 
     /// Opens a record for a process; what is refused must be.
-    pub(crate) fn open(&mut self, opener: &Opener, record: &mut Record) -> Result<(), DropCause> {
+    pub(crate) fn open(&mut self, door: &mut Door, record: &mut Record) -> Result<(), DropCause> {
         let Some(seal) = &self.seal else { return Ok(()) };
         let written = record.payload.clone();
-        let opened = opener.open(&**seal, record);
+        let opened = door.opener.open(&**seal, record);
+        if self.bug == Some(Bug::CopiesForgotten) {
+            door.opener.forget(&[record.partition]);
+        }
         let Record { topic, offset, .. } = *record;
         let partition = record.partition.partition;
         let forged = self.forged.contains(&(topic, partition, offset));
         let fits = match opened {
             // One for others is not looked into.
-            Ok(()) => !forged || record.payload == written,
+            Ok(()) if record.payload == written => true,
+            Ok(()) => {
+                self.check.tally.count("sealed: opened");
+                let opened = door.opened.entry((topic, record.partition)).or_default();
+                !forged && (is_empty(&record.payload) || opened.insert(written.to_vec()))
+            }
             Err(DropCause::Replayed) => {
                 let log = &self.broker.log(topic, partition)[..offset as usize];
                 log.iter().any(|earlier| earlier.payload == written)
@@ -83,14 +117,17 @@ impl Ctx {
         };
         if let Err(cause) = opened {
             self.check.tally.count(&format!("sealed: refused as {}", cause.label()));
-        } else if record.payload != written {
-            self.check.tally.count("sealed: opened");
         }
         self.check.require(fits, check::SEALED, || {
             format!("{topic:?} {partition}/{offset}, forged: {forged}: {opened:?}")
         });
         opened
     }
+}
+
+/// Whether there are no frames in a packet: whoever repeats it repeats nothing.
+fn is_empty(payload: &[u8]) -> bool {
+    packets::open(payload).is_some_and(|(_, parts)| parts.is_empty())
 }
 
 /// A server's word that it could not open a packet, which is never sealed.

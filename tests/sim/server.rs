@@ -10,7 +10,6 @@ use krpc_core::{
     ids::{InstanceId, PartitionId},
     metadata::Metadata,
     policy::Policy,
-    sealing::Opener,
     server::{
         incoming::{Call, Methods},
         machine::ServerMachine,
@@ -29,6 +28,7 @@ use crate::{
     group::Mail,
     port::{Fate, Port},
     release::Release,
+    seals::Door,
 };
 
 /// Records that one fetch brings, at most.
@@ -73,7 +73,7 @@ pub(crate) struct Server {
 /// A running process.
 pub(crate) struct Up {
     pub(crate) machine: ServerMachine<u64>,
-    pub(crate) opener: Opener,
+    pub(crate) door: Door,
     pub(crate) port: Port,
     /// Its number in the group, once taken in.
     pub(crate) member: Option<u64>,
@@ -139,7 +139,7 @@ impl Server {
         cx.say(|| format!("server {} is {me}, limit {limit}", self.index));
         self.up = Some(Up {
             machine,
-            opener: Opener::new(me),
+            door: Door::new(me),
             port,
             member: None,
             asked: false,
@@ -248,7 +248,7 @@ impl Server {
                 let (name, PartitionId { partition, .. }) = (self.index, record.partition);
                 format!("server {name} takes {partition}/{}", record.offset)
             });
-            self.with(cx, |up, cx| match cx.open(&up.opener, &mut record) {
+            self.with(cx, |up, cx| match cx.open(&mut up.door, &mut record) {
                 Ok(()) => up.machine.handle_record(&record, up.port.now(cx)),
                 Err(cause) => up.machine.handle_refused(&record, cause, up.port.now(cx)),
             });
