@@ -23,8 +23,7 @@ const REASON: usize = 3;
 const SLEEPS: &[(&str, &str, &str)] = &[
     ("benches/src/open.rs", "echo", "a server that answers late"),
     ("krpc-core/src/hello/tests.rs", "answer", "a broker that is far away, in virtual time"),
-    ("krpc-core/src/seal/tests/live.rs", FETCHED, "a key store that is away, in virtual time"),
-    ("krpc-core/src/seal/tests/live.rs", "until", "asks for a condition, in virtual time"),
+    ("krpc-core/src/seal/tests/live.rs", "pass", "virtual time, for conditions and key stores"),
     ("krpc-core/src/server/idempotency/tests.rs", "execution", "a handler, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", LOST_ANSWER, "a broken store, in virtual time"),
     ("krpc-core/src/server/idempotency/tests.rs", LOST_CLAIM, "a lease, in virtual time"),
@@ -63,8 +62,6 @@ const SLEEPS: &[(&str, &str, &str)] = &[
 ];
 
 const EXACT: &str = "a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order";
-const FETCHED: &str =
-    "keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cannot_be";
 const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
 const LOST_ANSWER: &str = "an_answer_of_the_store_that_got_lost_changes_nothing";

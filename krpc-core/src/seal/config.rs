@@ -99,9 +99,9 @@ impl Seal {
 
     /// Packets bear a hash of the user's own, of 1 to 64 bytes, always as many. The function is
     /// given all that has to be proven in one piece: header, place, time and content. It is called
-    /// for every packet, while others wait; it must not block. If it panics, the packet is not sent, or
-    /// not taken: counted as `hash_fails`, and logged once. It is tried here: one that panics or
-    /// gives no such hash keeps the service from being opened.
+    /// for every packet, while others wait; it must not block. If it panics, the packet is not
+    /// sent, or not taken: counted as `hash_fails`, and logged once. It is tried here: one that
+    /// panics or gives no such hash keeps the service from being opened.
     pub fn verify_with(mut self, hash: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let hash = CustomHash::new(hash);
         // A function that cannot be used is told at once, not by packets that get lost.
@@ -124,7 +124,8 @@ impl Seal {
     }
 
     /// Packets are encrypted with keys that come from elsewhere: fetched when a service is opened,
-    /// every minute, and when a packet bears another key: see [`KeyProvider`]. While they cannot be fetched those of before stay.
+    /// every minute, and when a packet bears another key: see [`KeyProvider`]. While they cannot be
+    /// fetched those of before stay.
     pub fn encrypt_from(self, provider: impl KeyProvider) -> Self {
         self.keys_from(provider).at_level(Level::Encrypted)
     }

@@ -167,7 +167,7 @@ async fn keys_from_elsewhere_are_fetched_from_time_to_time_and_stay_if_they_cann
     let old = seal_for(&*seal, HERE, &plain);
     let away = SealError::Provider("nobody answers".to_owned());
     *store.0.lock() = Err(away.clone());
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    pass(20_000).await;
     assert!(seal.open(HERE, &old).is_ok());
 
     *store.0.lock() = Ok(vec![key(2)]);
@@ -215,12 +215,11 @@ async fn a_key_that_is_not_known_is_fetched_at_once_and_strangers_cause_few_fetc
     };
     // When it is opened, and by the task when that begins.
     until(|| keys.asked() == 2).await;
-    let seconds = Duration::from_secs;
-    tokio::time::sleep(seconds(20)).await;
+    pass(20_000).await;
     assert_eq!(keys.asked(), 2);
     flood();
     until(|| keys.asked() == 3).await;
-    tokio::time::sleep(seconds(20)).await;
+    pass(20_000).await;
     assert_eq!(keys.asked(), 3, "once for all of them");
     // Strangers have a fetch under way, and the next ones wait for theirs.
     let begun = tokio::time::Instant::now();
@@ -229,28 +228,33 @@ async fn a_key_that_is_not_known_is_fetched_at_once_and_strangers_cause_few_fetc
     keys.0.1.lock().push(key(2));
     while seal.open(HERE, &new).is_err() {
         flood();
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        pass(10).await;
     }
     let took = begun.elapsed();
-    assert!(took >= seconds(5) && took < seconds(6), "{took:?}");
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(6), "{took:?}");
     assert_eq!(keys.asked(), 5);
     // Nobody floods: at once.
-    tokio::time::sleep(seconds(20)).await;
+    pass(20_000).await;
     keys.0.1.lock().push(key(3));
     let (begun, asked) = (tokio::time::Instant::now(), keys.asked());
     until(|| seal.open(HERE, &stranger).is_ok()).await;
     let took = begun.elapsed();
-    assert!(took < seconds(1) && keys.asked() == asked + 1, "{took:?}");
+    assert!(took < Duration::from_secs(1) && keys.asked() == asked + 1, "{took:?}");
     // The minute goes on.
-    tokio::time::sleep(seconds(61)).await;
+    pass(61_000).await;
     assert_eq!(keys.asked(), asked + 2);
+}
+
+/// Lets virtual time pass.
+async fn pass(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
 /// Waits, by virtual time.
 async fn until(mut is: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), async {
         while !is() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            pass(1).await;
         }
     })
     .await
