@@ -103,11 +103,21 @@ impl Replays {
 }
 
 impl Seen {
+    /// Read once more from here on, and remembered once more. What came before is not read again,
+    /// so copies of it are still known; what comes again was sealed at about this time or later,
+    /// and must not be taken for what was forgotten.
+    fn rewind(&mut self, offset: i64, sealed: Time) {
+        for generation in [&mut self.young, &mut self.old] {
+            generation.packets.retain(|_, at| *at < offset);
+            generation.sealed = generation.sealed.min(sealed);
+        }
+        self.floor = Time::default();
+    }
+
     fn handle(&mut self, found: &Found) -> Result<(), DropCause> {
         let Found { sender, sequence, sealed_at, appended, offset } = *found;
         if self.last.is_some_and(|last| offset <= last) {
-            // Read once more from here on, and remembered once more.
-            *self = Self::default();
+            self.rewind(offset, sealed_at.unwrap_or_default());
         }
         self.last = Some(offset);
         // A clock that does not tell the time says nothing of how long anything took.
@@ -192,6 +202,35 @@ mod tests {
         assert_eq!(handle(&mut replays, &copy(9, 13)), Err(DropCause::Replayed));
         replays.forget(Topic::Calls, PARTITION);
         assert_eq!(handle(&mut replays, &copy(9, 14)), Ok(()));
+    }
+
+    #[test]
+    fn what_lies_before_a_new_beginning_of_the_reading_stays_known() {
+        let mut replays = Replays::default();
+        for offset in 10_i64..15 {
+            let packet = found(offset.unsigned_abs(), secs(1), secs(2), offset);
+            assert_eq!(handle(&mut replays, &packet), Ok(()));
+        }
+        for offset in 12_i64..15 {
+            let again = found(offset.unsigned_abs(), secs(1), secs(2), offset);
+            assert_eq!(handle(&mut replays, &again), Ok(()));
+        }
+        for sequence in 10..15 {
+            let copy = found(sequence, secs(1), secs(3), 20);
+            assert_eq!(handle(&mut replays, &copy), Err(DropCause::Replayed), "{sequence}");
+        }
+    }
+
+    /// However much was read before, and whatever was forgotten of it.
+    #[test]
+    fn what_is_read_again_is_not_refused() {
+        let mut replays = Replays::default();
+        let at = |n: i64| Duration::from_millis(n.unsigned_abs());
+        let all = i64::try_from(4 * REMEMBERED.0).unwrap();
+        let packet = |n: i64| found(n.unsigned_abs(), at(n / 10), at(n / 10 + 5), n);
+        for n in (0..all).chain(all / 3..all).chain(all / 2..all) {
+            assert_eq!(handle(&mut replays, &packet(n)), Ok(()), "{n}");
+        }
     }
 
     #[test]
