@@ -1,35 +1,48 @@
 //! Strangers with access to the topics: what they can read, change, move, repeat or blow up.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
+use futures_util::future::join_all;
 use krpc::{
     Channel, Server,
+    prelude::*,
     seal::{Key, Seal},
 };
-use krpc_core::transport::{Topic, memory::MemoryEndpoint};
+use krpc_core::{ids::InstanceId, transport::Topic, wire::packet::Addresses};
 
 use crate::support::{
-    Place, count, eventually_ok,
-    place::PARTITIONS,
+    Backend, Place, count, eventually_ok, scenario,
     services::{Adder, Echo, EchoClient, EchoServer, SumServer, WorkClient, WorkServer, Worker},
-    start, total,
+    start,
+    stranger::Stranger,
+    total,
 };
 
 mod bombs;
 mod callers;
 mod change;
+mod flood;
+mod kinds;
 mod mismatch;
+mod moves;
 mod read;
 mod repeat;
 
 const SERVICE: &str = "Work";
+
+const TOPICS: [Topic; 6] =
+    [Topic::Calls, Topic::Replies, Topic::Results, Topic::Dead, Topic::Cancels, Topic::Delayed];
+
+/// Calls at the same time, so that packets are large enough to be compressed.
+const TOGETHER: u64 = 20;
 
 /// Where a record lies, and its value.
 type Written = (Topic, u32, Vec<u8>);
 
 /// A server and a channel that seal their packets, and a stranger at their topics.
 struct Scene {
-    broker: MemoryEndpoint,
+    place: Place,
+    stranger: Stranger,
     server: Server,
     channel: Channel,
     worker: Worker,
@@ -50,31 +63,55 @@ impl Echo for Repeats {
     }
 }
 
+/// At a place of its own for each seal that a key vouches with; over Kafka for two of them, as the
+/// bytes of a seal are the same there.
+fn under_each_seal(body: impl AsyncFn(Place, Seal)) {
+    let (encrypted, verified) = (Seal::new().encrypt(key()), Seal::new().verify(key()));
+    let mut seals = vec![encrypted.clone().compress(3), verified.clone()];
+    if crate::BACKEND == Backend::Memory {
+        seals.extend([encrypted, verified.compress(3)]);
+    }
+    for seal in seals {
+        scenario(async |place| body(place, seal.clone()).await);
+    }
+}
+
+/// A server of all services.
+async fn serve(place: &Place, seal: &Seal, replies: u32, worker: &Worker) -> Server {
+    let server = place.server().seal(seal.clone()).set("KRPC_REPLY_PARTITIONS", replies);
+    let server = server.serve(WorkServer::new(worker.clone()));
+    start(server.serve(SumServer::new(Adder)).serve(EchoServer::new(Repeats))).await
+}
+
+/// Whom a packet is for.
+fn is_for(packet: &[u8]) -> Option<InstanceId> {
+    Addresses::peek(packet).ok().map(|addresses| addresses.destination)
+}
+
 impl Scene {
     async fn new(place: &Place, seal: Seal) -> Self {
-        let worker = Worker::new();
-        worker.open_gate();
-        let server = place.server().seal(seal.clone()).set("KRPC_REPLY_PARTITIONS", 1);
-        let server = server.serve(WorkServer::new(worker.clone()));
-        let server = server.serve(SumServer::new(Adder)).serve(EchoServer::new(Repeats));
-        let server = start(server).await;
-        let channel = place.channel().seal(seal).set("KRPC_REPLY_PARTITIONS", 1);
-        let channel = channel.connect().await.unwrap();
-        channel.open(SERVICE).await.unwrap();
-        let broker = MemoryEndpoint::new(&place.endpoint, place.config());
-        let (work, echo) = (WorkClient::new(&channel), EchoClient::new(&channel));
-        Self { broker, server, channel, worker, work, echo }
+        Self::with_replies(place, seal, 1).await
     }
 
-    /// What lies in these topics of the service.
+    /// With so many partitions of replies, of which the channel reads one.
+    async fn with_replies(place: &Place, seal: Seal, replies: u32) -> Self {
+        let worker = Worker::new();
+        let server = serve(place, &seal, replies, &worker).await;
+        let channel = place.channel().seal(seal).set("KRPC_REPLY_PARTITIONS", replies);
+        let channel = channel.connect().await.unwrap();
+        channel.open(SERVICE).await.unwrap();
+        let (place, stranger) = (place.clone(), Stranger::new(place, SERVICE));
+        let (work, echo) = (WorkClient::new(&channel), EchoClient::new(&channel));
+        Self { place, stranger, server, channel, worker, work, echo }
+    }
+
+    /// What lies in these topics of the service, each record once.
     fn recorded(&self, topics: &[Topic]) -> BTreeSet<(u8, u32, Vec<u8>)> {
-        let partitions =
-            topics.iter().flat_map(|topic| (0..PARTITIONS).map(move |it| (*topic, it)));
-        let records = |(topic, partition)| {
-            let values = self.broker.recorded(SERVICE, topic, partition);
-            values.into_iter().map(move |value| (topic as u8, partition, value.to_vec()))
+        let records = |topic: &Topic| {
+            let (number, values) = (*topic as u8, self.stranger.read(*topic));
+            values.into_iter().map(move |(partition, value)| (number, partition, value))
         };
-        partitions.flat_map(records).collect()
+        topics.iter().flat_map(records).collect()
     }
 
     /// What lies in one of them.
@@ -84,7 +121,21 @@ impl Scene {
     }
 
     fn write(&self, topic: Topic, partition: u32, value: &[u8]) {
-        self.broker.inject(SERVICE, topic, partition, value).unwrap();
+        self.stranger.write(topic, partition, Some(value));
+    }
+
+    /// The partition of replies that the channel reads, once it was answered.
+    fn reply_partition(&self) -> u32 {
+        let answers = self.written(Topic::Replies).into_iter();
+        let mut mine = answers.filter(|(.., it)| is_for(it) == Some(self.channel.instance()));
+        mine.next().unwrap().1
+    }
+
+    /// Makes calls whose numbers begin at 0, all together.
+    async fn call_together(&self) {
+        let calls = (0..TOGETHER).map(|job| self.work.quick(job).timeout(secs(50)));
+        let answers = join_all(calls).await;
+        assert!(iter::zip(0..TOGETHER, answers).all(|(job, answer)| answer == Ok(job)));
     }
 
     /// What the server dropped, and what the channel did, but for what is for others: so is what

@@ -26,13 +26,13 @@ static SEAL: LazyLock<Option<Arc<dyn Sealing>>> = LazyLock::new(make);
 fn make() -> Option<Arc<dyn Sealing>> {
     use krpc_core::{
         seal::{Key, Seal},
-        sealing::SealSettings,
+        sealing::{Role, SealSettings},
         transport::{TransportConfig, memory::MemoryEndpoint},
     };
     let settings = Seal::new().compress(1).encrypt(Key::from_bytes([7; 32]).expect("it is one"));
     let endpoint = MemoryEndpoint::private(TransportConfig::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let seal = runtime.block_on(SealSettings::bind(&settings, "acme.Sim", &endpoint));
+    let seal = runtime.block_on(SealSettings::bind(&settings, "acme.Sim", Role::Server, &endpoint));
     Some(seal.expect("it has a key"))
 }
 

@@ -80,6 +80,9 @@ pub(crate) trait Work {
     async fn slow(&self, job: u64, millis: u64) -> u64;
     /// Panics, at once or after the first `await`.
     async fn panics(&self, late: bool);
+    /// Panics, and becomes a dead letter.
+    #[rpc(one_way)]
+    async fn breaks(&self, job: u64);
 }
 
 /// Serves [`Work`]; clones share gate and log.
@@ -157,6 +160,11 @@ impl Work for Worker {
         if late {
             tokio::task::yield_now().await;
         }
+        panic!("{ON_PURPOSE}");
+    }
+
+    async fn breaks(&self, job: u64) {
+        let _running = self.log.start(job);
         panic!("{ON_PURPOSE}");
     }
 }
