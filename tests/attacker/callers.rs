@@ -11,7 +11,7 @@ use krpc_core::{
     seal::{Exchange, Opened, Place as Spot, Private, Scratch, ServiceSeal, Stamp},
     sealing::NONCE_LEN,
     time::Time,
-    transport::{Topic, memory::MemoryEndpoint},
+    transport::Topic,
     wire::{
         frame::{AskedBy, Due, Request, Terms},
         packet::{Addresses, Header, Routes},
@@ -19,11 +19,10 @@ use krpc_core::{
 };
 
 use crate::support::{
-    Place, count, eventually,
-    place::PARTITIONS,
-    scenario,
+    Place, count, eventually, scenario,
     services::{Adder, SumClient, SumServer},
     start,
+    stranger::Stranger,
 };
 
 const SERVICE: &str = "Sum";
@@ -42,7 +41,7 @@ async fn sum(place: &Place, seal: Seal) -> SumClient {
 
 /// Who has a key and access to the topics.
 struct Insider {
-    broker: MemoryEndpoint,
+    topics: Stranger,
     place: Place,
     seal: ServiceSeal,
     me: InstanceId,
@@ -51,9 +50,9 @@ struct Insider {
 
 impl Insider {
     fn new(place: &Place, seal: &Seal) -> Self {
-        let broker = MemoryEndpoint::new(&place.endpoint, place.config());
+        let topics = Stranger::new(place, SERVICE);
         let (seal, me) = (seal.bind(SERVICE).unwrap(), fresh_instance());
-        Self { broker, place: place.clone(), seal, me, sequence: 0 }
+        Self { topics, place: place.clone(), seal, me, sequence: 0 }
     }
 
     fn name(&self, topic: Topic) -> String {
@@ -84,19 +83,18 @@ impl Insider {
         let (name, mut sealed) = (self.name(topic), Vec::new());
         let spot = Spot { topic, name: &name, partition: 0 };
         self.seal.seal(&mut Scratch::default(), &spot, &stamp, &packet, &mut sealed).unwrap();
-        self.broker.inject(SERVICE, topic, 0, &sealed).unwrap();
+        self.topics.write(topic, 0, Some(&sealed));
+        self.topics.flush();
     }
 
     /// The packets with content in a topic: for whom each is, and whether it opens here.
     fn read(&self, topic: Topic, scratch: &mut Scratch) -> Vec<(InstanceId, bool)> {
         let (name, mut found) = (self.name(topic), Vec::new());
-        for partition in 0..PARTITIONS {
-            for packet in self.broker.recorded(SERVICE, topic, partition) {
-                let spot = Spot { topic, name: &name, partition };
-                let opened = self.seal.open(scratch, &spot, &packet);
-                let opens = matches!(opened, Ok(Opened::Sealed { .. }));
-                found.push((Addresses::peek(&packet).unwrap().destination, opens));
-            }
+        for (partition, packet) in self.topics.read(topic) {
+            let spot = Spot { topic, name: &name, partition };
+            let opened = self.seal.open(scratch, &spot, &packet);
+            let opens = matches!(opened, Ok(Opened::Sealed { .. }));
+            found.push((Addresses::peek(&packet).unwrap().destination, opens));
         }
         found
     }

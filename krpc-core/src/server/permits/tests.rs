@@ -1,3 +1,5 @@
+//! Rules of who may call what: what they name, and what says nothing.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;
