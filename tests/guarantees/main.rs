@@ -17,6 +17,8 @@ mod one_way;
 mod poison;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "seal")]
+mod rotation;
 mod shutdown;
 mod tickets;
 mod waiting;

@@ -129,12 +129,25 @@ impl Site {
 
     /// Is a server until it is told to stop, if this process was started for that.
     pub(crate) fn serve(services: impl FnOnce(ServerBuilder, &Path) -> ServerBuilder) {
+        Self::serve_and_report(services, |_| {});
+    }
+
+    /// The same, and has something to say of the server before that ends.
+    pub(crate) fn serve_and_report(
+        services: impl FnOnce(ServerBuilder, &Path) -> ServerBuilder,
+        report: impl FnOnce(&Server),
+    ) {
         let (Ok(endpoint), Ok(log)) = (std::env::var(ENDPOINT), std::env::var(LOG)) else { return };
         block_on(async {
             let builder = services(Server::builder(endpoint), Path::new(&log));
             let server = builder.start().await.unwrap();
             println!("serving");
-            server.run_until(ctrl_c()).await.unwrap();
+            tokio::select! {
+                () = ctrl_c() => {}
+                cause = server.broken() => println!("broken: {cause}"),
+            }
+            report(&server);
+            server.shutdown().await.unwrap();
             println!("drained");
         });
     }
