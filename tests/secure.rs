@@ -3,11 +3,10 @@
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use std::{
-    io,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+#[path = "support/log.rs"]
+mod log;
+
+use std::time::{Duration, Instant};
 
 use krpc::{Config, Mechanism, Server, SetupError, acl, prelude::*};
 use krpc_testkit::{Door, Kafka};
@@ -38,22 +37,6 @@ impl Sums for Adder {
 
     async fn once(&self, x: i64) -> i64 {
         x
-    }
-}
-
-/// All that is logged, at the closest level.
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-struct Log;
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -102,8 +85,7 @@ async fn delayed(kafka: &Kafka, sums: &SumsClient, server: &Server) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_and_a_server_do_everything_with_the_printed_rules() {
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
-    log.with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).init();
+    log::keep();
     let kafka = Kafka::builder().secure(&[CLIENT, SERVER]).start().unwrap();
     let config = Config::default();
     let rules = acl::client(&config, SERVICE, CLIENT.0).tickets().delays().dead_letters();
@@ -139,7 +121,7 @@ async fn a_client_and_a_server_do_everything_with_the_printed_rules() {
     assert!(!error.to_string().contains("hush"), "{error}");
     channel_of_client.close().await;
     server.shutdown().await.unwrap();
-    let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
+    let log = log::text();
     // It was close enough to see the settings, without what they hide.
     assert!(log.contains("sasl.password"), "nothing of the settings was logged");
     for line in log.lines() {

@@ -19,8 +19,8 @@ pub(super) enum Part {
     Private,
 }
 
-/// Settings whose values are not shown, not even in errors.
-pub(super) const SECRETS: [&str; 2] = [KEY, PASSWORD];
+/// How settings begin whose values are not shown, not even in errors.
+pub(super) const SEAL: &str = "KRPC_SEAL";
 
 pub(super) const KEY: &str = "KRPC_SEAL_KEY";
 pub(super) const KEY_FILE: &str = "KRPC_SEAL_KEY_FILE";

@@ -32,10 +32,11 @@ pub(super) fn secret(value: &str) -> Result<Secret, String> {
     }
 }
 
-/// A value as errors may show it, of any name: that of no setting may be a misspelt password's.
+/// A value as errors may show it, of any name: that of no setting may be a misspelt password's, and
+/// a key may stand where a file of keys should.
 pub(super) fn shown(name: &str, value: &str) -> String {
     let is_secret = match KNOBS.iter().any(|knob| knob.name == name) {
-        true => name.ends_with("_PASSWORD") || sealing::SECRETS.contains(&name),
+        true => name.ends_with("_PASSWORD") || name.starts_with(sealing::SEAL),
         false => ["PAS", "SECRET", "KEY", "TOKEN"].iter().any(|word| name.contains(word)),
     };
     if is_secret { "***".to_owned() } else { value.to_owned() }

@@ -268,6 +268,7 @@ fn three_rotations_under_load_lose_and_refuse_no_call() {
     let per_second = f64::from(u32::try_from(answered).unwrap()) / elapsed.as_secs_f64();
     println!("figure: {answered} calls within {elapsed:?}, {per_second:.0} a second");
     assert_eq!(answered, RATE * SECONDS);
+    assert!(elapsed < secs(SECONDS + 1), "calls were not made at their times");
     let executions = site.executions(None);
     let executed = (0..LATE + QUEUED).filter(|id| executions.contains_key(id)).count();
     assert_eq!(executed as u64, LATE + QUEUED);

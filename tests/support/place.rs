@@ -25,6 +25,8 @@ pub(crate) enum Backend {
     Sealed,
     /// A real Apache Kafka.
     Kafka,
+    /// The same, with seals: each scenario with one of them.
+    SealedKafka,
     /// librdkafka's mock cluster.
     Embedded,
 }
@@ -48,7 +50,9 @@ impl Place {
         let endpoint = match crate::BACKEND {
             Backend::Memory | Backend::Sealed => format!("memory:{prefix}"),
             Backend::Embedded => "embedded:scenarios".to_owned(),
-            Backend::Kafka => krpc_testkit::Kafka::shared().unwrap().bootstrap().to_owned(),
+            Backend::Kafka | Backend::SealedKafka => {
+                krpc_testkit::Kafka::shared().unwrap().bootstrap().to_owned()
+            }
         };
         Self { endpoint, prefix, seal }
     }

@@ -1,10 +1,12 @@
 //! How packets are sealed where a scenario runs.
 
+use std::thread;
+
 pub(crate) use self::present::{channel, server};
 use super::Backend;
 
 /// Compression or not, and how packets are protected: all that differ from nothing at all.
-const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 9] = [
     "zstd",
     "verify",
     "custom",
@@ -16,8 +18,8 @@ const NAMES: [&str; 9] = [
     "zstd+password",
 ];
 
-/// The seals under which each scenario of this target runs: none, all of them, or the one that
-/// `KRPC_TEST_SEAL` names.
+/// The seals under which a scenario of this target runs: none, all of them, one of them, or the one
+/// that `KRPC_TEST_SEAL` names.
 pub(crate) fn seals() -> Vec<Option<&'static str>> {
     if let Ok(named) = std::env::var("KRPC_TEST_SEAL") {
         let known = NAMES.into_iter().find(|name| *name == named);
@@ -26,8 +28,17 @@ pub(crate) fn seals() -> Vec<Option<&'static str>> {
     }
     match crate::BACKEND {
         Backend::Sealed => NAMES.map(Some).to_vec(),
-        _ => vec![None],
+        Backend::SealedKafka => {
+            let scenario = thread::current().name().unwrap().to_owned();
+            vec![Some(of_scenario(&scenario))]
+        }
+        Backend::Memory | Backend::Kafka | Backend::Embedded => vec![None],
     }
+}
+
+/// The one seal of a scenario where it runs with one of them: always the same.
+pub(crate) fn of_scenario(name: &str) -> &'static str {
+    NAMES[name.bytes().map(usize::from).sum::<usize>() % NAMES.len()]
 }
 
 #[cfg(not(feature = "seal"))]

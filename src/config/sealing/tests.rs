@@ -60,6 +60,10 @@ fn what_is_wrong_is_told_without_the_secret() {
         (&[("KRPC_SEAL_PASSWORD", "")], "empty"),
         (&[("KRPC_COMPRESSION", "99")], "compression of level 99"),
         (&[("KRPC_SEAL_KEY", KEY), ("KRPC_SEAL_PASSWORD", "hunter2")], "already"),
+        // In the wrong setting.
+        (&[("KRPC_SEAL", KEY)], "none, checksum"),
+        (&[("KRPC_SEAL_KEY_FILE", KEY)], "cannot be read"),
+        (&[("KRPC_SEAL_PASSWORD_FILE", "hunter2")], "cannot be read"),
     ];
     for (variables, reason) in wrong {
         let error = of(variables).unwrap_err();
