@@ -193,7 +193,7 @@ impl Load {
 }
 
 async fn enqueue(work: &WorkClient, first: u64) -> Vec<Ticket<u64>> {
-    let calls = (first..first + QUEUED).map(|id| work.run(id, 0).timeout(secs(300)).enqueue());
+    let calls = (first..first + QUEUED).map(|id| work.run(id, 0).timeout(secs(100)).enqueue());
     join_all(calls).await.into_iter().map(Result::unwrap).collect()
 }
 
