@@ -176,11 +176,12 @@ fn calls_behind_one_that_holds_the_thread_past_their_deadlines_are_not_executed(
             let server = place.serve(HoldServer::new(holder.clone())).await;
             let hold = HoldClient::new(&place.connect().await);
             hold.pass().await.unwrap();
-            for _ in 0..before {
+            // On a busy machine one may come too late.
+            while holder.0.load(Ordering::SeqCst) < before {
                 let _ = hold.hold().timeout(millis(200)).await;
                 eventually("it is over", || server.stats().unfinished == 0).await;
             }
-            assert_eq!(holder.0.swap(0, Ordering::SeqCst), before);
+            holder.0.store(0, Ordering::SeqCst);
             // While two packets are under way, the calls share a third.
             let first = join_all([hold.pass(), hold.pass()]);
             let calls = join_all((0..20).map(|_| hold.hold().timeout(millis(500))));
