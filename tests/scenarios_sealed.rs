@@ -5,4 +5,7 @@
 mod scenarios;
 mod support;
 
+#[path = "scenarios/blocking.rs"]
+mod blocking;
+
 const BACKEND: support::Backend = support::Backend::Sealed;

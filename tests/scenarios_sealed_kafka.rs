@@ -6,6 +6,9 @@
 mod scenarios;
 mod support;
 
+#[path = "scenarios/blocking.rs"]
+mod blocking;
+
 use std::process::Command;
 
 use support::seals;
