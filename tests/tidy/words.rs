@@ -52,6 +52,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/scenarios/deadlines.rs", "hold", "a handler that blocks its thread"),
     ("tests/scenarios/deadlines.rs", OWN_TIMEOUT, "shows that nothing happens"),
     ("tests/scenarios/deadlines.rs", PLACE, "lateness beyond what clocks leave in doubt"),
+    ("tests/scenarios/keys.rs", BEHIND, "lateness beyond what clocks leave in doubt"),
     ("tests/scenarios/keys.rs", "book", "a handler that takes time"),
     ("tests/stores.rs", "a_claim_runs_out_unless_it_is_renewed", "shows that nothing happens"),
     ("tests/stores.rs", STILL_OWN, "a claim that runs out unseen"),
@@ -61,6 +62,7 @@ const SLEEPS: &[(&str, &str, &str)] = &[
     ("tests/support/services.rs", "slow", "a handler that takes time"),
 ];
 
+const BEHIND: &str = "a_deadline_that_passes_behind_a_key_is_kept";
 const EXACT: &str = "a_broker_that_fails_stores_nothing_twice_and_nothing_out_of_order";
 const FULL: &str = "a_full_server_reads_nothing_more_and_stays_in_its_group";
 const KEEP_TRYING: &str = "opening_can_keep_trying_and_can_be_given_up";
