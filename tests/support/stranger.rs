@@ -50,7 +50,9 @@ impl Stranger {
                 Way::Memory(Box::new(MemoryEndpoint::new(&place.endpoint, config.clone())))
             }
             Backend::Embedded => panic!("its address is nobody's business"),
-            Backend::Kafka | Backend::SealedKafka => Way::Kafka(Box::new(Kafka::new(&place.endpoint))),
+            Backend::Kafka | Backend::SealedKafka => {
+                Way::Kafka(Box::new(Kafka::new(&place.endpoint)))
+            }
         };
         Self { service, config, way }
     }
