@@ -17,7 +17,7 @@ use crate::{
     figure::Measured,
     load::Times,
     process,
-    systems::{Drive, Ready, Serve, System},
+    systems::{Drive, Ready, Serve, System, seal::Sealing},
 };
 
 /// How long a server may take to serve.
@@ -94,8 +94,8 @@ impl Bench {
     /// What `system`'s server is started with, unless a case says otherwise.
     pub(crate) fn server(&self, system: System) -> Serve {
         let brokers = if system.is_on_kafka() { self.brokers.clone() } else { String::new() };
-        let replication = self.replication;
-        Serve { system, brokers, index: 0, delay_us: 0, concurrency: 16_384, replication }
+        let (replication, sealing) = (self.replication, Sealing::None);
+        Serve { system, brokers, index: 0, delay_us: 0, concurrency: 16_384, replication, sealing }
     }
 
     /// A fresh JVM is several times slower than a warm one.
@@ -172,6 +172,7 @@ impl Servers {
             times: Times { warm_ms: 0, measure_ms: 0 },
             rate: 0,
             once: false,
+            sealing: Sealing::None,
         }
     }
 

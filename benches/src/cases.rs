@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Open(u64),
     /// The closed loop, with kRPC alone: its calls as ever, and those executed once at most.
     AtMostOnce(Closed),
+    /// The closed loop, with kRPC alone: its packets as ever, and sealed in each way.
+    Sealed(Closed),
     /// Calls that wait for a server.
     Backlog,
     /// Two servers of unequal speed.
@@ -69,6 +71,10 @@ const fn closed(name: &'static str, in_flight: usize, size: usize) -> Case {
 
 const fn at_most_once(name: &'static str, in_flight: usize) -> Case {
     case(name, Kind::AtMostOnce(Closed { servers: 1, load: load(in_flight, SMALL) }))
+}
+
+const fn sealed(name: &'static str, in_flight: usize) -> Case {
+    case(name, Kind::Sealed(Closed { servers: 1, load: load(in_flight, SMALL) }))
 }
 
 /// Clients with 16 calls in flight each, spread over connections.
@@ -118,6 +124,8 @@ pub(crate) const CASES: &[Case] = &[
     servers("servers-2", 2).few(),
     servers("servers-4", 4).few(),
     at_most_once("at-most-once", 1_024).few(),
+    sealed("seal-one", 1).few(),
+    sealed("seal-1024", 1_024),
     case("slow-fast", Kind::SlowFast).quick(),
     case("cold", Kind::Cold).quick().few(),
     case("idle", Kind::Idle).quick().few(),

@@ -69,7 +69,7 @@ mod tests {
     use crate::{
         load::{Load, Times},
         special::{backlog::Queue, idle::Idle},
-        systems::{Drive, Serve, System},
+        systems::{Drive, Serve, System, seal::Sealing},
     };
 
     #[test]
@@ -87,6 +87,7 @@ mod tests {
             delay_us: 2,
             concurrency: 3,
             replication: 4,
+            sealing: Sealing::Verify,
         };
         let drive = Drive {
             system: System::Tonic,
@@ -96,6 +97,7 @@ mod tests {
             times: Times { warm_ms: 5, measure_ms: 6 },
             rate: 0,
             once: false,
+            sealing: Sealing::ZstdEncrypt,
         };
         let open = Drive { rate: 7, ..drive.clone() };
         let once = Drive { once: true, ..drive.clone() };

@@ -16,7 +16,7 @@ pub(crate) use table::table;
 use crate::figure::Figure;
 
 /// Cases as they are written, and what they are called in the tables.
-const CASES: [(&str, &str); 23] = [
+const CASES: [(&str, &str); 25] = [
     ("one", "one at a time"),
     ("128", "128 in flight"),
     ("1024", "1,024 in flight"),
@@ -34,6 +34,8 @@ const CASES: [(&str, &str); 23] = [
     ("open-10", "open loop, 10 % of peak"),
     ("open-50", "open loop, 50 % of peak"),
     ("open-80", "open loop, 80 % of peak"),
+    ("seal-one", "sealed, one at a time"),
+    ("seal-1024", "sealed, 1,024 in flight"),
     ("backlog", "backlog"),
     ("slow-fast", "slow and fast server"),
     ("cluster-one", "3 brokers, one at a time"),

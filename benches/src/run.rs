@@ -93,9 +93,11 @@ impl Round<'_> {
     /// Measures a case with each system and tells of it.
     fn case(&mut self, case: &Case) -> Result<Vec<Figure>> {
         let scale = self.plan.scale;
-        let special =
-            matches!(case.kind, Kind::AtMostOnce(_) | Kind::Backlog | Kind::SlowFast | Kind::Idle);
-        if special && !self.plan.systems.contains(&System::Krpc) {
+        let of_krpc = matches!(
+            case.kind,
+            Kind::AtMostOnce(_) | Kind::Sealed(_) | Kind::Backlog | Kind::SlowFast | Kind::Idle
+        );
+        if of_krpc && !self.plan.systems.contains(&System::Krpc) {
             return Ok(Vec::new());
         }
         let figures = match case.kind {
@@ -106,6 +108,9 @@ impl Round<'_> {
             Kind::AtMostOnce(_) => {
                 let systems = [System::Krpc, System::KrpcOnce];
                 return systems.into_iter().map(|system| self.system(system, case)).collect();
+            }
+            Kind::Sealed(closed) => {
+                special::seals::run(self.bench, case.name, closed, scale.times, self.number)
             }
             Kind::Backlog => special::backlog::run(self.bench, scale.backlog, scale.times),
             Kind::SlowFast => special::slow_fast::run(self.bench, scale.times),

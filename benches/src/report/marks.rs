@@ -12,6 +12,8 @@
 //!   drain, in which what it reads ahead is filled, and in its second half.
 //! - `slow-fast`, `capacity`: the sum of the rates that each of the two servers has alone, which
 //!   are `fast` and `slow`.
+//! - `seal-one` and `seal-1024`: kRPC with its packets sealed in the way that stands there; `krpc`
+//!   seals none.
 //! - `cold`, `process`: kRPC's fresh processes, each from its start to its end.
 //! - `idle`, `client` and `server`: of each its memory and, in microseconds *for each second*, its
 //!   CPU time.
@@ -157,7 +159,7 @@ const fn backlog(part: &'static str) -> Cell<'static> {
     Cell::new(part, "backlog", RSS)
 }
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     Rule::ratio("p50 : raw", krpc("one", P50), Cell::new("raw", "one", P50), Bound::AtMost(1.15)),
     Rule::peer("rate : raw", "128", "raw", 0.9),
     Rule::peer("rate : tonic", "128", "tonic", 1.5),
@@ -176,6 +178,12 @@ const RULES: [Rule; 20] = [
     Rule::peer("rate : steady rate", "backlog", "steady", 0.9),
     Rule::ratio("server's MiB, late : early", backlog("late"), backlog("early"), FLAT),
     Rule::look("server's MiB at most", backlog("krpc")),
+    Rule::ratio(
+        "encrypted, rate : not sealed",
+        Cell::new("encrypt", "seal-1024", RATE),
+        krpc("seal-1024", RATE),
+        Bound::AtLeast(0.85),
+    ),
     Rule::peer("rate : sum of capacities", "slow-fast", "capacity", 0.9),
     Rule::value("p50, ms", krpc("cold", P50), 120.0, MILLISECOND),
     Rule::value("p99, ms", krpc("cold", P99), 300.0, MILLISECOND),

@@ -9,7 +9,7 @@ use crate::figure::Figure;
 /// Cases in which waiting is measured and the rate follows from it, or is given. Their ratio is
 /// that of the p50.
 fn is_of_latency(case: &str) -> bool {
-    matches!(case, "one" | "cluster-one" | "cold") || case.starts_with("open-")
+    matches!(case, "one" | "seal-one" | "cluster-one" | "cold") || case.starts_with("open-")
 }
 
 /// Medians of each case and system; the range over the rounds in brackets. The last column says

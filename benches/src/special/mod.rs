@@ -4,4 +4,5 @@
 pub(crate) mod backlog;
 pub(crate) mod cold;
 pub(crate) mod idle;
+pub(crate) mod seals;
 pub(crate) mod slow_fast;

@@ -42,6 +42,9 @@ pub(crate) async fn serve(serve: &Serve) -> Result<()> {
     if serve.replication > 0 {
         builder = builder.set("KRPC_REPLICATION", serve.replication);
     }
+    if let Some(seal) = serve.sealing.seal()? {
+        builder = builder.seal(seal);
+    }
     let server = builder.serve(service).start().await?;
     let owns = async {
         while server.stats().partitions.iter().all(Vec::is_empty) {
@@ -79,9 +82,13 @@ impl Caller for Client {
 }
 
 pub(crate) async fn connect(drive: &Drive) -> Result<Vec<Client>> {
-    let mut clients = Vec::new();
+    let (mut clients, seal) = (Vec::new(), drive.sealing.seal()?);
     for _ in 0..drive.load.connections {
-        let channel = Channel::connect(drive.brokers()).await?;
+        let mut builder = Channel::builder(drive.brokers());
+        if let Some(seal) = &seal {
+            builder = builder.seal(seal.clone());
+        }
+        let channel = builder.connect().await?;
         let at_most_once = drive.system == System::KrpcOnce;
         let client = |_| Client { at_most_once, ..Client::new(&channel) };
         clients.extend((0..drive.load.clients).map(client));

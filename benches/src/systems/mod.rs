@@ -2,6 +2,7 @@
 
 pub(crate) mod krpc;
 pub(crate) mod raw;
+pub(crate) mod seal;
 pub(crate) mod tarpc;
 pub(crate) mod tonic;
 
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+use self::seal::Sealing;
 use crate::{
     figure::Measured,
     load::{self, Caller, Load, Times},
@@ -80,12 +82,15 @@ pub(crate) struct Serve {
     /// Copies of the topics that it creates; 0 for as many as the broker likes.
     #[arg(long, default_value_t = 0)]
     pub(crate) replication: u8,
+    /// How packets are sealed, for kRPC.
+    #[arg(long, default_value = "none")]
+    pub(crate) sealing: Sealing,
 }
 
 impl Serve {
     /// The command line that gives this.
     pub(crate) fn args(&self) -> Vec<String> {
-        let Self { system, brokers, index, delay_us, concurrency, replication } = self;
+        let Self { system, brokers, index, delay_us, concurrency, replication, sealing } = self;
         let words = ["serve".to_owned(), system.to_string()].into_iter();
         let options = [
             format!("--brokers={brokers}"),
@@ -93,6 +98,7 @@ impl Serve {
             format!("--delay-us={delay_us}"),
             format!("--concurrency={concurrency}"),
             format!("--replication={replication}"),
+            format!("--sealing={}", sealing.word()),
         ];
         words.chain(options).collect()
     }
@@ -167,12 +173,15 @@ pub(crate) struct Drive {
     /// One call only, its time counted from before the connection is made.
     #[arg(long, conflicts_with = "rate")]
     pub(crate) once: bool,
+    /// How packets are sealed, for kRPC.
+    #[arg(long, default_value = "none")]
+    pub(crate) sealing: Sealing,
 }
 
 impl Drive {
     /// The command line that gives this.
     pub(crate) fn args(&self) -> Vec<String> {
-        let Self { system, at, servers, load, times, rate, once } = self;
+        let Self { system, at, servers, load, times, rate, once, sealing } = self;
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let words = ["drive".to_owned(), system.to_string()].into_iter();
         let options = [
@@ -184,6 +193,7 @@ impl Drive {
             format!("--size={}", load.size),
             format!("--warm-ms={}", times.warm_ms),
             format!("--measure-ms={}", times.measure_ms),
+            format!("--sealing={}", sealing.word()),
         ];
         let how = match (once, rate) {
             (true, _) => Some("--once".to_owned()),
