@@ -120,7 +120,10 @@ impl ServerBuilder {
     /// all others are closed: a caller with a key of its own, [`Key::of_caller`], may call what its
     /// rules name; who has no key at all, nothing. Who has a key that is no caller's may call
     /// everything, as the servers themselves do: give it to nobody else. What is not allowed ends
-    /// with `PERMISSION_DENIED` and is counted, [`ServerStats::counts`]. Needs a seal with keys.
+    /// with `PERMISSION_DENIED` and is counted, [`ServerStats::counts`]. The built-in methods are
+    /// methods too, `Service/$ping` and `Service/$info`. Needs a seal with keys, and the same list
+    /// at all servers of a service; with one, delayed calls that were written without a key are
+    /// dropped, so it comes when all sides seal.
     ///
     /// ```
     /// use krpc::{Server, seal::{Key, Seal}};

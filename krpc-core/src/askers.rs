@@ -63,16 +63,25 @@ impl Askers {
             return *id;
         }
         let known = self.old.ids.get(asker).copied();
-        let id = known.unwrap_or_else(|| {
-            self.last = self.last.checked_add(1).unwrap_or(1).max(AskerId::INSIDER.0 + 1);
-            AskerId(self.last)
-        });
+        let id = known.unwrap_or_else(|| self.next());
         if self.young.ids.len() >= REMEMBERED {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.ids.insert(asker.clone(), id);
         self.young.askers.insert(id, asker.clone());
         id
+    }
+
+    /// A number that nobody has.
+    fn next(&mut self) -> AskerId {
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or_default().max(AskerId::INSIDER.0 + 1);
+            let id = AskerId(self.last);
+            let is_taken = |it: &Generation| it.askers.contains_key(&id);
+            if !is_taken(&self.young) && !is_taken(&self.old) {
+                return id;
+            }
+        }
     }
 
     /// Whom an answer is to be sealed for; `None` if for all.

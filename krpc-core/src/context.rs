@@ -126,6 +126,10 @@ impl Context {
         self.inner.caller_name.as_deref()
     }
 
+    pub(crate) fn proven_caller(&self) -> Option<&Arc<str>> {
+        self.inner.caller_name.as_ref()
+    }
+
     /// The bytes of the call's key, if it has one.
     pub fn key(&self) -> Option<&[u8]> {
         self.inner.key.as_deref()

@@ -93,24 +93,38 @@ impl fmt::Debug for ClaimId {
     }
 }
 
-/// What is claimed: a caller's key, within one method.
+/// What is claimed: a caller's key, within one method. The keys of callers that are proven have
+/// nothing to do with those of others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StoreKey {
     method: &'static str,
     key: Box<str>,
+    caller: Option<Arc<str>>,
 }
 
 impl StoreKey {
     /// The key of a caller of `method`, which is `service/method`.
     pub fn new(method: &'static str, key: impl Into<Box<str>>) -> Self {
-        Self { method, key: key.into() }
+        Self { method, key: key.into(), caller: None }
+    }
+
+    /// The same, of a caller whose name is proven.
+    #[must_use]
+    pub fn of_caller(mut self, caller: Option<Arc<str>>) -> Self {
+        self.caller = caller;
+        self
     }
 }
 
 impl fmt::Display for StoreKey {
-    /// `service/method:key`: unambiguous, for the method has no colon.
+    /// `service/method:key`, or `service/method@length:caller:key`: unambiguous, for the method has
+    /// neither of these signs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.method, self.key)
+        let Self { method, key, caller } = self;
+        match caller {
+            Some(caller) => write!(f, "{method}@{}:{caller}:{key}", caller.len()),
+            None => write!(f, "{method}:{key}"),
+        }
     }
 }
 

@@ -164,10 +164,10 @@ fn goldens_of_terms() -> Vec<Golden> {
     };
     let moved = Terms {
         origin: Some(MovedFrom { caller: CLIENT, call: CallId(300) }),
-        asker: Some(AskedBy { caller: Some("billing".into()), offer: Some([7; 32]) }),
+        asker: Some(AskedBy { caller: Some("billing".into()), key: 9, offer: Some([7; 32]) }),
         ..Terms::default()
     };
-    let nameless = AskedBy { caller: None, offer: None };
+    let nameless = AskedBy { caller: None, key: 9, offer: Some([8; 32]) };
     let unnamed = Terms { asker: Some(nameless), ..Terms::default() };
     let progress = |call, metadata| Frame::Progress(Progress { call, metadata });
     let running = metadata(&[(Progress::STATE, Progress::RUNNING), (Progress::ATTEMPT, "2")]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use krpc::seal::{Key, Seal};
+use krpc::seal::{Key, Level, Seal};
 use krpc_core::{
     clock::fresh_instance,
     codec::ValueCodec,
@@ -100,9 +100,14 @@ impl Insider {
     }
 }
 
-fn as_billing() -> Terms {
-    let asker = Some(AskedBy { caller: Some("billing".into()), offer: None });
+/// Terms of a call that was this caller's before it was moved.
+fn as_caller(name: &str) -> Terms {
+    let asker = Some(AskedBy { caller: Some(name.into()), key: 0, offer: None });
     Terms { asker, ..Terms::default() }
+}
+
+fn as_billing() -> Terms {
+    as_caller("billing")
 }
 
 #[test]
@@ -134,6 +139,10 @@ fn nobody_calls_in_anothers_name() {
         let mut inside = Insider::new(&place, &Seal::new().encrypt(key(1)));
         inside.call(Topic::Calls, as_billing());
         eventually("it is executed", || server.stats().counts.executed == executed + 1).await;
+        // The list is theirs as well.
+        inside.call(Topic::Calls, as_caller("audit"));
+        eventually("it is denied", || server.stats().counts.denied == 3).await;
+        assert_eq!(server.stats().counts.executed, executed + 1);
     });
 }
 
@@ -185,5 +194,33 @@ fn private_answers_open_for_nobody_else() {
             let calls = insider.read(Topic::Calls, &mut scratch);
             assert!(calls.len() > 20 && calls.iter().all(|(_, opens)| *opens), "{calls:?}");
         }
+    });
+}
+
+/// While a service is changed over, packets without a key are taken. The list is kept to.
+#[test]
+fn who_has_no_key_gets_past_no_list() {
+    scenario(async |place| {
+        let seal = Seal::new().encrypt(key(1)).open_with(of(2, "billing"));
+        let seal = seal.accept(Level::Unsealed);
+        let builder = place.server().seal(seal).allow("billing", ["*"]);
+        let server = start(builder.serve(SumServer::new(Adder))).await;
+        let billing = sum(&place, Seal::new().encrypt(of(2, "billing"))).await;
+        assert_eq!(billing.add(1, 2).delay(Duration::from_secs(3)).await, Ok(3));
+        let executed = server.stats().counts.executed;
+
+        let mut stranger = Insider::new(&place, &Seal::new());
+        stranger.call(Topic::Calls, Terms::default());
+        eventually("a call is denied", || server.stats().counts.denied == 1).await;
+        stranger.call(Topic::Calls, as_billing());
+        eventually("in any name", || server.stats().counts.denied == 2).await;
+        let dropped = || count(&server.stats().dropped, "unexpected_kind");
+        let due = Some(Due { due: Time::from_micros(1), look: Time::from_micros(1) });
+        for terms in [Terms { due, ..Terms::default() }, Terms { due, ..as_billing() }] {
+            let before = dropped();
+            stranger.call(Topic::Delayed, terms);
+            eventually("nothing is delayed for it", || dropped() > before).await;
+        }
+        assert_eq!(server.stats().counts.executed, executed);
     });
 }

@@ -254,6 +254,8 @@ impl DeadLetters {
             origin: Some(terms.origin.unwrap_or(origin)),
             due: None,
             attempt: None,
+            // Who sends it once more asks for it.
+            asker: None,
             ..terms
         };
         let call = StartCall {

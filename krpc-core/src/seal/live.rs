@@ -181,9 +181,35 @@ impl InUse {
         }
     }
 
-    /// Whether a packet is not accepted, for others could have opened it.
-    fn should_be_private(&self, topic: Topic, seen: &Seen, packet: &[u8]) -> bool {
-        self.private && topic == Topic::Replies && !seen.private && !is_for_all(packet)
+    /// Whether what opened is for who opened it to read.
+    fn check(
+        &self,
+        live: &ServiceSeal,
+        topic: Topic,
+        seen: &Seen,
+        packet: &[u8],
+    ) -> Result<(), DropCause> {
+        match self.role {
+            // Before it is executed, as it could not be answered.
+            Role::Server if seen.offer.is_some() && live.level() != Level::Encrypted => {
+                Err(DropCause::NoExchange)
+            }
+            Role::Server => Ok(()),
+            // A key that opens what callers write, where servers have it too, is no server's word.
+            Role::Client if seen.caller.is_some() && !live.is_of(seen.caller.as_deref()) => {
+                Err(DropCause::UnknownKey)
+            }
+            // Others could have opened it.
+            Role::Client
+                if self.private
+                    && topic == Topic::Replies
+                    && !seen.private
+                    && !is_for_all(packet) =>
+            {
+                Err(DropCause::NotPrivate)
+            }
+            Role::Client => Ok(()),
+        }
     }
 
     /// What a packet is counted as that does not open.
@@ -237,14 +263,11 @@ impl Sealing for InUse {
         let opened = live.open(&mut self.opens.lock(), &place, packet);
         match opened.map_err(|error| self.cause(place.topic, &error, packet))? {
             Opened::AsItIs => Ok(None),
-            Opened::Sealed { seen, .. } if self.should_be_private(place.topic, &seen, packet) => {
-                Err(DropCause::NotPrivate)
+            Opened::Sealed { packet: opened, seen } => {
+                self.check(&live, place.topic, &seen, packet)?;
+                let (packet, sealed_at) = (opened.into(), seen.sealed_at);
+                Ok(Some(sealing::Opened { packet, sealed_at, proof: proof(seen) }))
             }
-            Opened::Sealed { packet, seen } => Ok(Some(sealing::Opened {
-                packet: packet.into(),
-                sealed_at: seen.sealed_at,
-                proof: proof(seen),
-            })),
         }
     }
 }

@@ -137,7 +137,12 @@ impl ServiceSeal {
 
     /// Whether what is sealed with this is proven to be one caller's.
     pub(crate) fn is_callers(&self) -> bool {
-        self.ring.seals(None).is_some_and(|key| key.caller.is_some())
+        !self.is_of(None)
+    }
+
+    /// Whether what is sealed with this is this caller's, or no caller's.
+    pub(crate) fn is_of(&self, caller: Option<&str>) -> bool {
+        self.ring.seals(None).and_then(|key| key.caller.as_deref()) == caller
     }
 
     /// The key for answers to a caller with a key of its own: the one that it used, or another one

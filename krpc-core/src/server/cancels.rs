@@ -287,6 +287,11 @@ impl<K: Clone> ServerMachine<K> {
                 continue;
             }
             self.ripe = true;
+            if call.denied {
+                self.intake.unlist(&call.origin);
+                self.forbid(&call, now);
+                continue;
+            }
             if self.was_cancelled(&call.origin, now) {
                 self.intake.unlist(&call.origin);
                 self.pass_on(&call.origin);

@@ -257,7 +257,6 @@ impl<K: Clone> ServerMachine<K> {
                 Way::Mover | Way::Due(_) => due.due,
             };
         }
-        terms.asker = self.asked_by(origin.asker);
         terms.origin = Some(MovedFrom { caller: origin.caller, call: origin.id });
         // It would be sent here otherwise.
         terms.answer.get_or_insert_with(|| SmallVec::from_iter(origin.route));

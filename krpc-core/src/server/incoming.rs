@@ -112,6 +112,8 @@ pub struct Call {
     pub fence: u64,
     /// Executions that may have ended their servers.
     pub begins: u32,
+    /// It is not its caller's to make, who has yet to be told.
+    pub denied: bool,
 }
 
 /// Of calls that nobody waits for, if their method says nothing else.
@@ -264,6 +266,7 @@ impl<'a> Arrival<'a> {
             failed: 0,
             fence: self.fence,
             begins: 0,
+            denied: false,
         }
     }
 

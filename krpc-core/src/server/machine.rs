@@ -354,8 +354,9 @@ impl<K: Clone> ServerMachine<K> {
 
     pub(super) fn admit(&mut self, mut call: Call, now: Time) {
         call.origin.key = call.key().map(|key| self.keys.hash(key));
-        if !self.may_call(&mut call) {
-            return self.forbid(&call, now);
+        call.denied = !self.may_call(&mut call);
+        if call.denied {
+            return self.deny(call, now);
         }
         let origin = call.origin;
         // Who holds a ticket is told so later, should that not be possible yet.

@@ -123,7 +123,9 @@ impl<K: Clone> ServerMachine<K> {
     #[inline]
     pub(super) fn may_call(&mut self, call: &mut Call) -> bool {
         let asked = call.terms.as_ref().and_then(|terms| terms.asker.as_ref());
-        if asked.is_none() && call.origin.asker == AskerId::NOBODY && self.permits.is_empty() {
+        let asker = call.origin.asker;
+        let is_anybody = asker == AskerId::NOBODY || asker == AskerId::INSIDER;
+        if asked.is_none() && is_anybody && self.permits.is_empty() {
             return true;
         }
         self.identify(call) && {
@@ -135,34 +137,66 @@ impl<K: Clone> ServerMachine<K> {
     /// Finds out who asks. False if somebody says that it is somebody else, and is no server.
     #[cold]
     pub(super) fn identify(&mut self, call: &mut Call) -> bool {
-        let asked = call.terms.as_mut().and_then(|terms| terms.asker.take());
-        if let Some(AskedBy { caller, offer }) = asked {
-            if call.origin.asker != AskerId::INSIDER {
-                return false;
+        let asker = call.origin.asker;
+        call.caller_name = self.outbox.askers.caller(asker).cloned();
+        let Some(terms) = call.terms.as_mut() else { return true };
+        match &terms.asker {
+            Some(asked) => {
+                if !self.is_inside(asker) {
+                    return false;
+                }
+                let AskedBy { caller, key, offer } = asked.clone();
+                call.caller_name.clone_from(&caller);
+                call.origin.asker = self.outbox.askers.number(&Asker { caller, key, offer });
             }
-            call.origin.asker = self.outbox.askers.number(&Asker { caller, key: 0, offer });
+            // Said now, while it is known: the call may wait for days before it is written anew.
+            None if call.origin.delayed => terms.asker = self.asked_by(asker),
+            None => {}
         }
-        call.caller_name = self.outbox.askers.caller(call.origin.asker).cloned();
         true
     }
 
-    /// A call is not its caller's to make.
+    /// Whether this is somebody with a key that is no caller's.
+    pub(super) fn is_inside(&self, asker: AskerId) -> bool {
+        asker != AskerId::NOBODY && self.outbox.askers.caller(asker).is_none()
+    }
+
+    /// Whether somebody may write what only servers write.
+    pub(super) fn may_move(&self, asker: AskerId) -> bool {
+        let askers = &self.outbox.askers;
+        self.is_inside(asker) || (self.permits.is_empty() && askers.caller(asker).is_none())
+    }
+
+    /// A call is not its caller's to make. Who holds a ticket is told so later, should that not be
+    /// possible yet.
+    #[cold]
+    pub(super) fn deny(&mut self, call: Call, now: Time) {
+        if !self.is_held(&call.origin) {
+            return self.forbid(&call, now);
+        }
+        match self.intake.admit(&call.origin) {
+            Some(first) => self.repeated(call.origin.position, first),
+            None => self.hold(call),
+        }
+    }
+
+    /// Answers a call that is not its caller's to make.
     #[cold]
     pub(super) fn forbid(&mut self, call: &Call, now: Time) {
         self.counts.denied += 1;
         let path = call.method.path();
         let message = match &call.caller_name {
             Some(name) => format!("caller {name} may not call {path}"),
-            None => format!("who has no key of its own may not call {path}"),
+            None => format!("who calls without a key may not call {path}"),
         };
         let status = Status::new(Code::PermissionDenied, message);
         self.reply(&call.origin, Outcome::Status(status), &Metadata::new(), now);
     }
 
     /// What is written of who asked when a call is moved.
-    pub(super) fn asked_by(&self, asker: AskerId) -> Option<AskedBy> {
-        let Asker { caller, offer, .. } = self.outbox.askers.get(asker).ok()??;
-        Some(AskedBy { caller: caller.clone(), offer: *offer })
+    fn asked_by(&self, asker: AskerId) -> Option<AskedBy> {
+        let Asker { caller, key, offer } = self.outbox.askers.get(asker).ok()??.clone();
+        Some(AskedBy { caller, key, offer })
     }
 }
 

@@ -233,7 +233,8 @@ impl Incoming {
     {
         let Self { call, context, mut responder, .. } = self;
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let key = StoreKey::new(method.path, key);
+            let caller = context.proven_caller().cloned();
+            let key = StoreKey::new(method.path, key).of_caller(caller);
             let once = Once::new(responder.idempotency(), key, method.policy.retention, &call)?;
             let args = arguments::<A>(method, &call)?;
             Ok((once, handler(context.clone(), args)))

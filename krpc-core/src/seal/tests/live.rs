@@ -127,6 +127,30 @@ async fn an_answer_that_others_can_open_is_refused() {
     assert_eq!(another.open(REPLIES, &answer), Err(DropCause::BadSeal));
 }
 
+/// A process that is server and client has all keys of the servers.
+#[tokio::test]
+async fn what_a_caller_seals_is_no_servers_word() {
+    let endpoint = MemoryEndpoint::private(TransportConfig::default());
+    let audit = || key(2).of_caller("audit").unwrap();
+    let of =
+        async |seal: Seal, role| SealSettings::bind(&seal, SERVICE, role, &endpoint).await.unwrap();
+    let caller = of(Seal::new().encrypt(audit()), Role::Client).await;
+    let ring = Seal::new().encrypt(key(1)).open_with(audit());
+    let (server, client) = (of(ring.clone(), Role::Server).await, of(ring, Role::Client).await);
+    for topic in [Topic::Replies, Topic::Results, Topic::Dead] {
+        let place = (topic, 0);
+        let forged = seal_for(&*caller, place, &packet(&[7; 20]));
+        assert_eq!(client.open(place, &forged), Err(DropCause::UnknownKey), "{topic:?}");
+        assert!(caller.open(place, &forged).is_ok(), "its own answers come like that");
+        let right = seal_for(&*server, place, &packet(&[7; 20]));
+        assert!(client.open(place, &right).is_ok());
+    }
+    let call = seal_for(&*caller, HERE, &packet(&[7; 20]));
+    let opened = server.open(HERE, &call).unwrap().unwrap();
+    let Proof::Asker(asker) = opened.proof else { panic!("{:?}", opened.proof) };
+    assert_eq!(asker.caller.as_deref(), Some("audit"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn keys_of_a_ring_are_exchanged_while_they_are_in_use() {
     let ring = KeyRing::new(vec![key(1)]);

@@ -223,7 +223,7 @@ impl<K: Clone> ServerMachine<K> {
         let mut calls = Vec::new();
         let Ok(packet) = self.inbox.open(partition, &record.payload) else { return (calls, 0) };
         let asker = self.outbox.askers.handle_proof(&record.proof);
-        if self.outbox.askers.caller(asker).is_some() {
+        if !self.may_move(asker) {
             // It is for servers to write here.
             self.inbox.count(DropCause::UnexpectedKind);
             return (calls, packet.calls());
@@ -266,7 +266,9 @@ impl<K: Clone> ServerMachine<K> {
             }
         }
         // Whom its answer is for, should it end here.
-        calls.iter_mut().for_each(|call| _ = self.identify(call));
+        let before = calls.len();
+        calls.retain_mut(|call| self.identify(call));
+        (calls.len()..before).for_each(|_| self.inbox.count(DropCause::UnexpectedKind));
         (calls, index)
     }
 

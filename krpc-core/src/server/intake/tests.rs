@@ -42,6 +42,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         failed: 0,
         fence: 1,
         begins: 0,
+        denied: false,
     }
 }
 

@@ -65,6 +65,7 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         failed: 0,
         fence: 1,
         begins: 0,
+        denied: false,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     wire::{
         MAX_CALLER_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_PACKET_BYTES, MAX_ROUTES,
         MAX_TERMS,
-        coding::{Reader, WireError, prefixed_len, put_u64, put_varint, varint_len},
+        coding::{Reader, WireError, prefixed_len, put_u32, put_u64, put_varint, varint_len},
         packet::{Route, Routes, put_routes, routes, routes_len},
     },
 };
@@ -62,6 +62,8 @@ pub struct MovedFrom {
 pub struct AskedBy {
     /// The caller whose key it was, if it was not a key of all; at most 128 bytes.
     pub caller: Option<Arc<str>>,
+    /// The id of that key.
+    pub key: u32,
     /// The public key that makes the answer private, if that was asked for.
     pub offer: Option<[u8; PUBLIC_LEN]>,
 }
@@ -222,8 +224,11 @@ impl Term<'_> {
             Self::Attempt(attempt @ 0..=1) => {
                 Err(WireError::OutOfRange { what: "attempt", value: u64::from(attempt) })
             }
-            Self::Asker(AskedBy { caller: Some(caller), .. }) => {
+            Self::Asker(AskedBy { caller: Some(caller), .. }) if !caller.is_empty() => {
                 at_most("caller", caller.len(), MAX_CALLER_BYTES)
+            }
+            Self::Asker(AskedBy { caller: Some(_), .. } | AskedBy { offer: None, .. }) => {
+                Err(WireError::NoText("caller"))
             }
             _ => Ok(()),
         }
@@ -238,9 +243,9 @@ impl Term<'_> {
             Self::Due(_) => 16,
             Self::Origin(origin) => 16 + varint_len(origin.call.0),
             Self::Attempt(attempt) => varint_len(u64::from(attempt)),
-            Self::Asker(AskedBy { caller, offer }) => {
+            Self::Asker(AskedBy { caller, offer, .. }) => {
                 let caller = caller.as_ref().map_or(0, |caller| caller.len());
-                1 + offer.map_or(0, |offer| offer.len()) + caller
+                5 + offer.map_or(0, |offer| offer.len()) + caller
             }
         }
     }
@@ -260,7 +265,8 @@ impl Term<'_> {
                 put_varint(out, call.0);
             }
             Self::Attempt(attempt) => put_varint(out, u64::from(attempt)),
-            Self::Asker(AskedBy { caller, offer }) => {
+            Self::Asker(AskedBy { caller, key, offer }) => {
+                put_u32(out, *key);
                 out.push(u8::from(offer.is_some()));
                 out.extend(offer.iter().flatten());
                 out.extend_from_slice(caller.as_deref().unwrap_or_default().as_bytes());
@@ -270,6 +276,7 @@ impl Term<'_> {
 }
 
 fn asked_by(body: &mut Reader<'_>) -> Result<AskedBy, WireError> {
+    let key = body.u32()?;
     let offer = match body.u8()? {
         0 => None,
         1 => Some(body.array()?),
@@ -278,7 +285,7 @@ fn asked_by(body: &mut Reader<'_>) -> Result<AskedBy, WireError> {
         }
     };
     let caller = std::str::from_utf8(body.rest()).map_err(|_| WireError::NotUtf8("caller"))?;
-    Ok(AskedBy { caller: (!caller.is_empty()).then(|| caller.into()), offer })
+    Ok(AskedBy { caller: (!caller.is_empty()).then(|| caller.into()), key, offer })
 }
 
 #[cfg(test)]

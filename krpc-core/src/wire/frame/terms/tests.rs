@@ -33,7 +33,7 @@ pub(in crate::wire::frame) fn any_terms() -> impl Strategy<Value = Terms> {
         any::<Option<[u64; 2]>>(),
         any::<Option<(u64, u32)>>(),
         prop::option::of(2_u32..),
-        any::<Option<(Option<[u8; 32]>, bool)>>(),
+        any::<Option<(Option<[u8; 32]>, u32)>>(),
     )
         .prop_map(|(key, idempotency_key, answer, due, origin, attempt, asker)| Terms {
             key: key.map(Into::into),
@@ -48,8 +48,11 @@ pub(in crate::wire::frame) fn any_terms() -> impl Strategy<Value = Terms> {
                 call: CallId(call >> (shift % 64)),
             }),
             attempt,
-            asker: asker
-                .map(|(offer, named)| AskedBy { caller: named.then(|| "billing".into()), offer }),
+            asker: asker.map(|(offer, key)| AskedBy {
+                caller: (offer.is_none() || key % 2 == 0).then(|| "billing".into()),
+                key,
+                offer,
+            }),
         })
 }
 
@@ -62,7 +65,11 @@ fn largest() -> Terms {
         due: Some(Due { due: Time::MAX, look: Time::MAX }),
         origin: Some(MovedFrom { caller: CALLER, call: CallId(u64::MAX) }),
         attempt: Some(u32::MAX),
-        asker: Some(AskedBy { caller: Some("c".repeat(128).into()), offer: Some([0xff; 32]) }),
+        asker: Some(AskedBy {
+            caller: Some("c".repeat(128).into()),
+            key: u32::MAX,
+            offer: Some([0xff; 32]),
+        }),
     }
 }
 
@@ -140,9 +147,14 @@ fn terms_that_pass_a_limit_are_not_written() {
         let first = WireError::OutOfRange { what: "attempt", value: attempt.into() };
         assert_eq!(refused(Terms { attempt: Some(attempt), ..Terms::default() }), first);
     }
-    let asker = Some(AskedBy { caller: Some("c".repeat(129).into()), offer: None });
+    let asker = |caller: Option<String>| {
+        let asker = AskedBy { caller: caller.map(Into::into), key: 1, offer: None };
+        refused(Terms { asker: Some(asker), ..Terms::default() })
+    };
     let long = WireError::TooLarge { what: "caller", len: 129, max: 128 };
-    assert_eq!(refused(Terms { asker, ..Terms::default() }), long);
+    assert_eq!(asker(Some("c".repeat(129))), long);
+    assert_eq!(asker(Some(String::new())), WireError::NoText("caller"));
+    assert_eq!(asker(None), WireError::NoText("caller"));
 }
 
 #[test]
@@ -164,11 +176,15 @@ fn a_reader_holds_the_same_limits() {
         assert_eq!(read(&one(tag::ATTEMPT, &[attempt])), first);
     }
     let asker = |body: &[u8]| read(&one(tag::ASKER, body)).map(|terms| terms.asker);
-    assert_eq!(asker(&[0]), Ok(Some(AskedBy { caller: None, offer: None })));
-    assert_eq!(asker(&[1, 9]), Err(UnexpectedEnd.into()));
-    assert_eq!(asker(&[2]), Err(WireError::OutOfRange { what: "asker", value: 2 }));
-    assert_eq!(asker(&[0, 0xff]), Err(WireError::NotUtf8("caller")));
-    assert!(matches!(asker(&[0; 130]), Err(WireError::TooLarge { what: "caller", .. })));
+    let named = AskedBy { caller: Some("c".into()), key: 7, offer: None };
+    assert_eq!(asker(&[0, 0, 0, 7, 0, b'c']), Ok(Some(named)));
+    assert_eq!(asker(&[0, 0, 0, 7, 0]), Err(WireError::NoText("caller")));
+    assert_eq!(asker(&[0, 0, 0, 7, 1, 9]), Err(UnexpectedEnd.into()));
+    assert_eq!(asker(&[0; 4]), Err(UnexpectedEnd.into()));
+    let other = WireError::OutOfRange { what: "asker", value: 2 };
+    assert_eq!(asker(&[0, 0, 0, 7, 2]), Err(other));
+    assert_eq!(asker(&[0, 0, 0, 7, 0, 0xff]), Err(WireError::NotUtf8("caller")));
+    assert!(matches!(asker(&[0; 134]), Err(WireError::TooLarge { what: "caller", .. })));
     let large = one(tag::ATTEMPT, &[0x80, 0x80, 0x80, 0x80, 0x10]);
     assert!(matches!(read(&large), Err(WireError::OutOfRange { what: "attempt", .. })));
 }
