@@ -13,7 +13,7 @@ use crate::{
     error::SetupError,
     inbox::{DropCause, Packet},
     murmur2,
-    sealing::Proof,
+    sealing::Asker,
     server::{
         commit_map::FinishedMap,
         machine::tests::{CALLER, Machine, NOW, OUTCOME, cancel, on_terms, server},
@@ -56,6 +56,8 @@ struct World {
     refuses: Option<u64>,
     /// What it lets nobody write to.
     refused: HashSet<Topic>,
+    /// The caller whose key seals calls; the server has its own.
+    caller: Option<Asker>,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             busy: false,
             silent: HashSet::new(),
             refused: HashSet::new(),
+            caller: None,
             refuses: None,
         };
         world.begin();
@@ -245,7 +248,7 @@ impl World {
                     offset: i64::try_from(*next).unwrap(),
                     appended: Some(*appended),
                     payload: payload.clone(),
-                    proof: Proof::None,
+                    proof: trouble::proof(self.caller.as_ref(), payload),
                 };
                 *next += 1;
                 match topic {

@@ -217,3 +217,38 @@ fn what_waits_is_found_by_a_group_that_has_forgotten_all() {
     world.wait(60 * SECOND);
     assert_eq!(world.ids(), [1]);
 }
+
+/// Who vouches for a packet, if that caller does for its own.
+pub(super) fn proof(caller: Option<&Asker>, payload: &Bytes) -> Proof {
+    let Some(caller) = caller else { return Proof::None };
+    match Packet::open_any(payload) {
+        Ok(packet) if packet.header.sender == CALLER => Proof::Asker(Box::new(caller.clone())),
+        _ => Proof::Key,
+    }
+}
+
+/// It waits for longer than its caller is remembered.
+#[test]
+fn who_asked_is_not_forgotten_on_the_way() {
+    let asker = |key| Asker { caller: Some("billing".into()), key, offer: Some([7; 32]) };
+    let mut world = World { caller: Some(asker(1)), ..World::new(&[0, 1]) };
+    world.server.permits.allow("billing", ["*"]).unwrap();
+    world.call(1, &due_in(1, 30 * SECOND, Terms::default()));
+    for until in [1, 12, 25, 31] {
+        world.wait((NOW + until * SECOND).saturating_since(world.now));
+        (2..70_000).for_each(|key| _ = world.server.outbox.askers.number(&asker(key)));
+    }
+    assert_eq!((world.ids(), &world.answers[..]), (vec![1], &[(1, None)][..]));
+    let logs = world.logs.iter().filter(|((topic, _), _)| *topic != Topic::Replies);
+    let packets = logs.flat_map(|(_, log)| log).map(|(_, it)| Packet::open_any(it).unwrap());
+    let moved: Vec<_> = packets.filter(|packet| packet.header.sender != CALLER).collect();
+    assert!(moved.len() > 2, "{moved:?}");
+    for packet in moved {
+        for frame in packet.frames() {
+            let Ok(Frame::Request(request)) = frame else { panic!("{frame:?}") };
+            let asked = request.terms.unwrap().asker.unwrap();
+            assert_eq!((asked.caller.as_deref(), asked.key), (Some("billing"), 1));
+            assert_eq!(asked.offer, Some([7; 32]));
+        }
+    }
+}
