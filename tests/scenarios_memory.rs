@@ -4,11 +4,11 @@
 mod scenarios;
 mod support;
 
-#[path = "scenarios/local.rs"]
-mod local;
 #[cfg(feature = "seal")]
 #[path = "scenarios/callers.rs"]
 mod callers;
+#[path = "scenarios/local.rs"]
+mod local;
 #[cfg(feature = "seal")]
 #[path = "scenarios/seals.rs"]
 mod seals;
