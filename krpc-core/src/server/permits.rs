@@ -170,10 +170,12 @@ impl<K: Clone> ServerMachine<K> {
     /// A call is not its caller's to make. Who holds a ticket is told so later, should that not be
     /// possible yet.
     #[cold]
-    pub(super) fn deny(&mut self, call: Call, now: Time) {
+    pub(super) fn deny(&mut self, mut call: Call, now: Time) {
         if !self.is_held(&call.origin) {
             return self.forbid(&call, now);
         }
+        // Others of its key do not wait for it.
+        call.origin.key = None;
         match self.intake.admit(&call.origin) {
             Some(first) => self.repeated(call.origin.position, first),
             None => self.hold(call),
