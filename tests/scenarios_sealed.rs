@@ -5,7 +5,4 @@
 mod scenarios;
 mod support;
 
-#[path = "scenarios/blocking.rs"]
-mod blocking;
-
 const BACKEND: support::Backend = support::Backend::Sealed;
