@@ -287,7 +287,7 @@ impl<K: Clone> ServerMachine<K> {
                 continue;
             }
             self.ripe = true;
-            if call.denied {
+            if call.is_denied() {
                 self.intake.unlist(&call.origin);
                 self.forbid(&call, now);
                 continue;

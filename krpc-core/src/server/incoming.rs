@@ -97,8 +97,6 @@ pub struct Call {
     pub codec: ValueCodec,
     /// The caller's metadata.
     pub metadata: Metadata,
-    /// The caller's name, if its key is its own.
-    pub caller_name: Option<Arc<str>>,
     /// The caller's fingerprint of the method's signature.
     pub fingerprint: u32,
     /// What the call asks for beside being executed; absent for most.
@@ -112,7 +110,16 @@ pub struct Call {
     pub fence: u64,
     /// Executions that may have ended their servers.
     pub begins: u32,
-    /// It is not its caller's to make, who has yet to be told.
+    /// What there is to say of who makes it. Behind a pointer, as the frame is.
+    pub verdict: Option<Box<Verdict>>,
+}
+
+/// What a call's seal proves of who makes it, and what follows. Most calls have none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Verdict {
+    /// The caller's name, if its key is its own.
+    pub caller: Option<Arc<str>>,
+    /// The call is not its caller's to make, who has yet to be told.
     pub denied: bool,
 }
 
@@ -155,6 +162,16 @@ impl Call {
     /// When it is to be executed, on the broker's clock, if it says so.
     pub fn due(&self) -> Option<Time> {
         Some(self.terms.as_ref()?.due?.due)
+    }
+
+    /// The name of who makes it, if its key is its own.
+    pub(super) fn caller(&self) -> Option<&Arc<str>> {
+        self.verdict.as_ref()?.caller.as_ref()
+    }
+
+    /// Whether it is not its caller's to make.
+    pub(super) fn is_denied(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.denied)
     }
 
     /// The call's key.
@@ -260,13 +277,12 @@ impl<'a> Arrival<'a> {
             value: self.payload.slice_ref(request.value),
             codec: request.codec,
             metadata: request.metadata.into_owned(),
-            caller_name: None,
             fingerprint: request.fingerprint,
             terms: request.terms,
             failed: 0,
             fence: self.fence,
             begins: 0,
-            denied: false,
+            verdict: None,
         }
     }
 

@@ -354,8 +354,7 @@ impl<K: Clone> ServerMachine<K> {
 
     pub(super) fn admit(&mut self, mut call: Call, now: Time) {
         call.origin.key = call.key().map(|key| self.keys.hash(key));
-        call.denied = !self.may_call(&mut call);
-        if call.denied {
+        if !self.may_call(&mut call) {
             return self.deny(call, now);
         }
         let origin = call.origin;

@@ -6,7 +6,7 @@
 //!
 //! Pure. from: [`super::machine`], with each call that it takes · to: the same
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{incoming::Call, machine::ServerMachine};
 use crate::{
@@ -129,7 +129,7 @@ impl<K: Clone> ServerMachine<K> {
             return true;
         }
         self.identify(call) && {
-            let caller = call.caller_name.as_deref();
+            let caller = call.caller().map(|caller| &**caller);
             self.permits.allows(call.origin.asker, caller, call.method.path())
         }
     }
@@ -138,7 +138,7 @@ impl<K: Clone> ServerMachine<K> {
     #[cold]
     pub(super) fn identify(&mut self, call: &mut Call) -> bool {
         let asker = call.origin.asker;
-        call.caller_name = self.outbox.askers.caller(asker).cloned();
+        name(call, self.outbox.askers.caller(asker));
         let Some(terms) = call.terms.as_mut() else { return true };
         match &terms.asker {
             Some(asked) => {
@@ -146,8 +146,9 @@ impl<K: Clone> ServerMachine<K> {
                     return false;
                 }
                 let AskedBy { caller, key, offer } = asked.clone();
-                call.caller_name.clone_from(&caller);
-                call.origin.asker = self.outbox.askers.number(&Asker { caller, key, offer });
+                let asker = Asker { caller, key, offer };
+                call.origin.asker = self.outbox.askers.number(&asker);
+                name(call, asker.caller.as_ref());
             }
             // Said now, while it is known: the call may wait for days before it is written anew.
             None if call.origin.delayed => terms.asker = self.asked_by(asker),
@@ -176,6 +177,7 @@ impl<K: Clone> ServerMachine<K> {
         }
         // Others of its key do not wait for it.
         call.origin.key = None;
+        call.verdict.get_or_insert_default().denied = true;
         match self.intake.admit(&call.origin) {
             Some(first) => self.repeated(call.origin.position, first),
             None => self.hold(call),
@@ -187,7 +189,7 @@ impl<K: Clone> ServerMachine<K> {
     pub(super) fn forbid(&mut self, call: &Call, now: Time) {
         self.counts.denied += 1;
         let path = call.method.path();
-        let message = match &call.caller_name {
+        let message = match call.caller() {
             Some(name) => format!("caller {name} may not call {path}"),
             None => format!("who calls without a key may not call {path}"),
         };
@@ -199,6 +201,12 @@ impl<K: Clone> ServerMachine<K> {
     fn asked_by(&self, asker: AskerId) -> Option<AskedBy> {
         let Asker { caller, key, offer } = self.outbox.askers.get(asker).ok()??.clone();
         Some(AskedBy { caller, key, offer })
+    }
+}
+
+fn name(call: &mut Call, caller: Option<&Arc<str>>) {
+    if let Some(caller) = caller {
+        call.verdict.get_or_insert_default().caller = Some(Arc::clone(caller));
     }
 }
 

@@ -125,7 +125,7 @@ impl Shared {
                 fence: call.fence,
                 attempt: call.attempt(),
                 caller: call.origin.caller,
-                caller_name: call.caller_name.take(),
+                caller_name: call.verdict.take().and_then(|verdict| verdict.caller),
                 key,
                 due,
             };

@@ -35,14 +35,13 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         value: Bytes::from_static(b"value"),
         codec: ValueCodec::MessagePack,
         metadata: Metadata::new(),
-        caller_name: None,
         fingerprint: 0,
         terms: None,
         frame: None,
         failed: 0,
         fence: 1,
         begins: 0,
-        denied: false,
+        verdict: None,
     }
 }
 

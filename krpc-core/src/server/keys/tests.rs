@@ -58,14 +58,13 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         value: Bytes::from_static(b"value"),
         codec: ValueCodec::MessagePack,
         metadata: Metadata::new(),
-        caller_name: None,
         fingerprint: 0,
         terms: None,
         frame: None,
         failed: 0,
         fence: 1,
         begins: 0,
-        denied: false,
+        verdict: None,
     }
 }
 
