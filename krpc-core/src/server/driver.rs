@@ -25,7 +25,7 @@ use super::{
     batch::Batch,
     commits::{Commits, commit_loop},
     events::Events,
-    machine::{Dispatch, ServerMachine},
+    machine::ServerMachine,
     options::{ServerOptions, check_permits, check_services},
     responder::Pace,
     service::Service,
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     quiet: Notify,
     commits: Arc<Commits>,
     /// Where the next calls are put: empty, and kept for its room.
-    calls: Mutex<Vec<Dispatch<Context>>>,
+    calls: Mutex<Vec<run::Work>>,
     batch: Arc<Batch>,
     pace: Pace,
     hello: Hello,

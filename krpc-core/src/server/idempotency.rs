@@ -32,7 +32,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, 
 pub(super) use self::stored::Stored;
 use self::stored::fingerprint;
 use super::{
-    incoming::Call,
+    incoming::Invocation,
     responder::Responder,
     service::{cancelled, overdue, panicked, unwanted},
 };
@@ -153,7 +153,7 @@ impl Once {
         how: Option<Idempotency>,
         key: StoreKey,
         retention: Option<Duration>,
-        call: &Call,
+        call: &Invocation,
     ) -> Result<Self, Status> {
         let Some((how, store)) = how.and_then(|how| Some((how.clone(), how.store?))) else {
             let message = "the call has an idempotency key, and this server has no result store";
@@ -166,7 +166,7 @@ impl Once {
             claim: fresh_claim(),
             fingerprint: fingerprint(call.codec, &call.value),
             retention: retention.unwrap_or(RETENTION),
-            keeps_errors: !(call.is_queued() && call.may_be_buried()),
+            keeps_errors: call.keeps_errors,
             claimed: AtomicBool::new(false),
         })
     }

@@ -84,6 +84,29 @@ impl Method {
     }
 }
 
+/// What is left of a call when it runs: what its handler needs, and no more, for it is moved about.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(super) method: Method,
+    /// The arguments, encoded.
+    pub(super) value: Bytes,
+    pub(super) codec: ValueCodec,
+    pub(super) fingerprint: u32,
+    pub(super) idempotency_key: Option<Box<str>>,
+    /// The application's own error is a result. Where it asks for another execution, or makes a
+    /// dead letter that may be sent once more, it is not.
+    pub(super) keeps_errors: bool,
+}
+
+impl From<Call> for Invocation {
+    fn from(call: Call) -> Self {
+        let keeps_errors = !(call.is_queued() && call.may_be_buried());
+        let Call { method, value, codec, fingerprint, terms, .. } = call;
+        let idempotency_key = terms.and_then(|terms| terms.idempotency_key);
+        Self { method, value, codec, fingerprint, idempotency_key, keeps_errors }
+    }
+}
+
 /// A call that was taken from its record.
 #[derive(Clone, Debug)]
 pub struct Call {

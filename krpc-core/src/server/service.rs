@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     idempotency::{Once, Stored},
-    incoming::{Call, Method},
+    incoming::{Invocation, Method},
     responder::Responder,
 };
 use crate::{
@@ -107,7 +107,7 @@ pub fn check_service_name(name: &str) -> Result<(), SetupError> {
 
 /// One call on its way to a handler. Dropping it answers `Internal`.
 pub struct Incoming {
-    call: Call,
+    call: Invocation,
     context: Context,
     responder: Responder,
     /// Whether the handler may be polled by the thread that hands the call out: most handlers are
@@ -116,7 +116,12 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(call: Call, context: Context, responder: Responder, here: bool) -> Self {
+    pub(crate) fn new(
+        call: Invocation,
+        context: Context,
+        responder: Responder,
+        here: bool,
+    ) -> Self {
         Self { call, context, responder, here }
     }
 
@@ -191,7 +196,7 @@ impl Incoming {
         F: Future<Output = R> + Send + 'static,
         R: 'static,
     {
-        if let Some(key) = self.idempotency_key() {
+        if let Some(key) = self.call.idempotency_key.take() {
             return self.share(key, method, handler, encode);
         }
         let Self { call, context, responder, here } = self;
@@ -211,11 +216,6 @@ impl Incoming {
             Ok(Err(status)) => run.respond(Err(status)),
             Err(_) => run.respond(Err(panicked())),
         }
-    }
-
-    /// The idempotency key, once: nearly no call has one.
-    fn idempotency_key(&mut self) -> Option<Box<str>> {
-        self.call.terms.as_mut()?.idempotency_key.take()
     }
 
     /// Runs a handler whose result is that of all calls with its idempotency key.
@@ -324,7 +324,10 @@ impl<R: 'static> Run<R> {
     }
 }
 
-fn arguments<A: DeserializeOwned>(method: &MethodDescriptor, call: &Call) -> Result<A, Status> {
+fn arguments<A: DeserializeOwned>(
+    method: &MethodDescriptor,
+    call: &Invocation,
+) -> Result<A, Status> {
     call.codec.decode::<A>(&call.value).map_err(|error| {
         let hint = match call.fingerprint {
             0 => "",

@@ -15,7 +15,7 @@ use crate::{
     metadata::Metadata,
     server::{
         builtin,
-        incoming::Call,
+        incoming::{Call, Invocation},
         machine::{Dispatch, ServerMachine},
         responder::Responder,
         service::{Incoming, unwanted},
@@ -30,6 +30,15 @@ const DISPATCH_BATCH: usize = 1024;
 /// How long answers wait, at most, for those of the calls behind them, to share packets: after
 /// 100 µs instead, each of 1,024 calls in flight took a fifth more CPU.
 const HELD_UP: Duration = Duration::from_millis(2);
+
+/// A call to run.
+#[derive(Debug)]
+pub(super) struct Work {
+    place: usize,
+    service: u16,
+    call: Invocation,
+    context: Context,
+}
 
 impl Shared {
     /// Drives the machine with an event, and has every call run that may run then: as tasks, for
@@ -60,7 +69,7 @@ impl Shared {
 
     /// Runs these calls, and then whatever may run after them. The machine gets their answers
     /// together, but none later than [`HELD_UP`].
-    fn run(self: &Arc<Self>, calls: &mut Vec<Dispatch<Context>>, here: bool) {
+    fn run(self: &Arc<Self>, calls: &mut Vec<Work>, here: bool) {
         // Handlers may start tasks and timers at their first poll already.
         let _entered = self.runtime.enter();
         let batch = &self.batch;
@@ -68,21 +77,20 @@ impl Shared {
         loop {
             let mut began = self.clock.now();
             let mut given = None;
-            for Dispatch { place, call, cancel } in calls.drain(..) {
+            for Work { place, service: index, call, context } in calls.drain(..) {
                 // Should this one hold the thread up, the answers before it are fetched.
                 match given {
                     None => given = Some(began),
                     Some(_) => self.alarm.set(Some(began + HELD_UP)),
                 }
-                let index = call.origin.position.partition.service;
                 let responder = Responder::new(batch, place);
                 let Some(service) = self.service(usize::from(index)) else { continue };
                 // Those before it may have taken long.
-                if let Some(status) = unwanted(&cancel, began) {
+                if let Some(status) = unwanted(&context, began) {
                     responder.finish(Outcome::Status(status), Metadata::new());
                     continue;
                 }
-                let incoming = Incoming::new(call, cancel, responder, here && self.pace.is_quick());
+                let incoming = Incoming::new(call, context, responder, here && self.pace.is_quick());
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -112,7 +120,7 @@ impl Shared {
         &self,
         machine: &mut ServerMachine<Context>,
         now: Time,
-        calls: &mut Vec<Dispatch<Context>>,
+        calls: &mut Vec<Work>,
     ) {
         let clock = machine.clock.clone();
         let context = |call: &mut Call| {
@@ -134,7 +142,10 @@ impl Shared {
         // A loop, for an iterator would copy each call once more.
         for _ in 0..DISPATCH_BATCH {
             match machine.poll_dispatch(now, context) {
-                Some(next) => calls.push(next),
+                Some(Dispatch { place, call, cancel }) => {
+                    let service = call.origin.position.partition.service;
+                    calls.push(Work { place, service, call: call.into(), context: cancel });
+                }
                 None => break,
             }
         }
