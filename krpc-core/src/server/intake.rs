@@ -77,8 +77,9 @@ struct Listed {
 /// What to do with the next waiting call.
 #[derive(Debug)]
 pub enum Next<K> {
-    /// Run it: it occupies this place until [`Intake::finish`].
-    Run(usize, Call, K),
+    /// Run it, which is to be taken by [`Intake::take_next`]: it occupies this place until
+    /// [`Intake::finish`].
+    Run(usize, K),
     /// Its deadline has passed: answer instead of executing.
     Expired(Origin),
 }
@@ -162,19 +163,27 @@ impl<K: Clone> Intake<K> {
         if self.running.len() >= self.limit {
             return None;
         }
-        let mut call = self.queue.pop_front()?;
+        let call = self.queue.front_mut()?;
         let origin = call.origin;
         self.queued_bytes -= call.value.len();
         if origin.deadline <= now {
+            self.queue.pop_front();
             self.index.remove(&key(&origin));
             return Some(Next::Expired(origin));
         }
-        let kept = call.is_queued().then(|| keep(&call));
-        let cancel = cancel(&mut call);
+        let kept = call.is_queued().then(|| keep(call));
+        let cancel = cancel(call);
         let running = Running { origin, fate: Fate::Wanted, kept, cancel: cancel.clone() };
         let place = self.running.insert(running);
         self.list(&origin, Stage::Running(place));
-        Some(Next::Run(place, call, cancel))
+        Some(Next::Run(place, cancel))
+    }
+
+    /// The call that [`Intake::poll_next`] said is to run: apart from that, for it would be copied
+    /// once more otherwise.
+    #[inline]
+    pub fn take_next(&mut self) -> Option<Call> {
+        self.queue.pop_front()
     }
 
     /// How each running handler can be cancelled.

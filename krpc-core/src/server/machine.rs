@@ -264,12 +264,13 @@ impl<K: Clone> ServerMachine<K> {
         self.condemn_doomed(now);
         loop {
             match self.intake.poll_next(now, &cancel)? {
-                Next::Run(place, call, cancel) => {
-                    if has_ticket(&call.origin) {
-                        self.begin_with_ticket(&call, now);
-                    }
+                Next::Run(place, cancel) => {
                     self.counts.executed += 1;
-                    return Some(Dispatch { place, call, cancel });
+                    let dispatch = Dispatch { place, call: self.intake.take_next()?, cancel };
+                    if has_ticket(&dispatch.call.origin) {
+                        self.begin_with_ticket(&dispatch.call, now);
+                    }
+                    return Some(dispatch);
                 }
                 Next::Expired(origin) => {
                     self.expire(&origin, now);
