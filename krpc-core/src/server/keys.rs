@@ -227,8 +227,18 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// A call is finished: its reply is delivered, or nobody wants one.
+    /// Calls of one record are finished.
     #[inline]
+    pub(super) fn settle_of(&mut self, calls: &[Position]) {
+        let Some(Position { partition, offset, .. }) = calls.first().copied() else { return };
+        if self.keys.is_empty() && partition.class().is_none() {
+            self.ledger.finish_of(partition, offset, calls.iter().map(|call| call.index));
+        } else {
+            calls.iter().for_each(|call| self.settle(*call));
+        }
+    }
+
+    /// A call is finished: its reply is delivered, or nobody wants one.
     pub(super) fn settle(&mut self, position: Position) {
         if let Some(class) = position.partition.class() {
             return self.settle_held(class, position);

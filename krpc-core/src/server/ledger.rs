@@ -135,10 +135,22 @@ impl Ledger {
     ///
     /// False if it is not open here, because the partition was revoked meanwhile or the call was
     /// finished before. That is harmless; the caller counts it.
-    pub fn finish(&mut self, position: Position) -> bool {
-        let progress = self.partitions.get_mut(&position.partition);
-        let done = progress.is_some_and(|progress| progress.finish(position));
-        self.unfinished -= usize::from(done);
+    pub fn finish(&mut self, Position { partition, offset, index }: Position) -> bool {
+        self.finish_of(partition, offset, [index].into_iter()) == 1
+    }
+
+    /// The same for calls of one record; how many of them were open here. A packet of replies has
+    /// many such, and the record is looked up once.
+    #[inline]
+    pub fn finish_of(
+        &mut self,
+        partition: PartitionId,
+        offset: i64,
+        calls: impl Iterator<Item = u32>,
+    ) -> usize {
+        let Some(progress) = self.partitions.get_mut(&partition) else { return 0 };
+        let done = progress.finish(offset, calls);
+        self.unfinished -= done;
         done
     }
 
@@ -353,31 +365,37 @@ impl Progress {
         }
     }
 
-    fn finish(&mut self, Position { offset, index, .. }: Position) -> bool {
-        let early = !self.early.is_empty() && self.early.remove(&(offset, index));
-        let done = early || self.set(offset, index);
-        self.unfinished -= usize::from(done);
+    fn finish(&mut self, offset: i64, calls: impl Iterator<Item = u32>) -> usize {
+        let done = if self.early.is_empty() {
+            self.set(offset, calls)
+        } else {
+            let of_one = |index| match self.early.remove(&(offset, index)) {
+                true => 1,
+                false => self.set(offset, [index].into_iter()),
+            };
+            calls.map(of_one).sum()
+        };
+        self.unfinished -= done;
         done
     }
 
     fn finish_early(&mut self, Position { offset, index, .. }: Position) -> bool {
-        let done = self.set(offset, index);
+        let done = self.set(offset, [index].into_iter()) == 1;
         if done {
             self.early.insert((offset, index));
         }
         done
     }
 
-    fn set(&mut self, offset: i64, index: u32) -> bool {
-        let Some(bits) = self.open.get_mut(&offset) else { return false };
-        if !bits.set(index) {
-            return false;
-        }
+    /// Sets the bits of these calls; how many were not set.
+    fn set(&mut self, offset: i64, calls: impl Iterator<Item = u32>) -> usize {
+        let Some(bits) = self.open.get_mut(&offset) else { return 0 };
+        let set = calls.filter(|index| bits.set(*index)).count();
         if bits.unfinished() == 0 {
             self.open.remove(&offset);
         }
-        self.changed = true;
-        true
+        self.changed |= set > 0;
+        set
     }
 
     fn lowest(&self) -> i64 {

@@ -451,8 +451,11 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     pub(super) fn finish_all(&mut self, positions: Cookies<Position>) {
-        for position in positions {
-            self.settle(position);
+        let of_one_record = |a: &Position, b: &Position| {
+            (a.partition, a.offset) == (b.partition, b.offset)
+        };
+        for calls in positions.chunk_by(of_one_record) {
+            self.settle_of(calls);
         }
     }
 
