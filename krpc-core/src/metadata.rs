@@ -14,13 +14,17 @@ use crate::{
 /// characters or spaces, compared as they are; by convention lower case.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Metadata {
-    entries: Vec<(String, String)>,
+    /// Absent if there are none, as with nearly every call: what has metadata is moved about.
+    pairs: Option<Box<Pairs>>,
 }
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Pairs(Vec<(String, String)>);
 
 impl Metadata {
     /// No pairs; does not allocate.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { pairs: None }
     }
 
     /// The value of a key.
@@ -30,17 +34,24 @@ impl Metadata {
 
     /// All pairs.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pairs().iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The number of pairs.
     pub const fn len(&self) -> usize {
-        self.entries.len()
+        match &self.pairs {
+            Some(pairs) => pairs.0.len(),
+            None => 0,
+        }
     }
 
     /// Whether there are no pairs.
     pub const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.pairs.is_none()
+    }
+
+    fn pairs(&self) -> &[(String, String)] {
+        self.pairs.as_ref().map_or(&[], |pairs| &pairs.0)
     }
 
     /// Sets a key's value.
@@ -68,31 +79,32 @@ impl Metadata {
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Refused::Key);
         }
-        let found = self.entries.iter().position(|(k, _)| k == key);
-        let freed = found.map_or(0, |at| key.len() + self.entries[at].1.len());
+        let found = self.pairs().iter().position(|(k, _)| k == key);
+        let freed = found.map_or(0, |at| key.len() + self.pairs()[at].1.len());
         let bytes = self.bytes() - freed + key.len() + value.len();
-        let entries = self.entries.len() + usize::from(found.is_none());
+        let entries = self.len() + usize::from(found.is_none());
         if bytes > MAX_METADATA_BYTES || entries > MAX_METADATA_ENTRIES {
             return Err(Refused::Caps { entries, bytes });
         }
+        let Pairs(pairs) = &mut **self.pairs.get_or_insert_default();
         match found {
-            Some(at) => value.clone_into(&mut self.entries[at].1),
-            None => self.entries.push((key.to_owned(), value.to_owned())),
+            Some(at) => value.clone_into(&mut pairs[at].1),
+            None => pairs.push((key.to_owned(), value.to_owned())),
         }
         Ok(())
     }
 
     /// How many bytes [`Metadata::encode`] appends.
     pub(crate) fn encoded_len(&self) -> usize {
-        let pairs = self.entries.iter();
+        let pairs = self.iter();
         let pairs = pairs.map(|(key, value)| prefixed_len(key.len()) + prefixed_len(value.len()));
-        varint_len(self.entries.len() as u64) + pairs.sum::<usize>()
+        varint_len(self.len() as u64) + pairs.sum::<usize>()
     }
 
     /// Appends `count { length key length value }*`; the caps hold since each pair was put in.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.entries.len() as u64);
-        for (key, value) in &self.entries {
+        put_varint(out, self.len() as u64);
+        for (key, value) in self.iter() {
             put_prefixed(out, key.as_bytes());
             put_prefixed(out, value.as_bytes());
         }
@@ -117,7 +129,7 @@ impl Metadata {
 
     /// The bytes of all keys and values.
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 }
 
