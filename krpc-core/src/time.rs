@@ -39,7 +39,12 @@ impl Time {
 
     /// How long after `earlier` this is; zero if it is not after it.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier).0)
+    }
+
+    /// The same in microseconds.
+    pub const fn micros_since(self, earlier: Self) -> Micros {
+        Micros(self.0.saturating_sub(earlier.0))
     }
 
     /// This moment moved by a signed number of microseconds, kept within range.
@@ -71,8 +76,34 @@ impl fmt::Debug for Time {
 }
 
 /// The whole microseconds of a duration, at most `u64::MAX`.
-pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+pub const fn micros(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(duration.subsec_micros() as u64)
+}
+
+/// A length of time in whole microseconds, as it travels: half as large as a [`Duration`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Micros(pub u64);
+
+impl From<Duration> for Micros {
+    fn from(duration: Duration) -> Self {
+        Self(micros(duration))
+    }
+}
+
+impl From<Micros> for Duration {
+    fn from(Micros(micros): Micros) -> Self {
+        Self::from_micros(micros)
+    }
+}
+
+impl Sub for Micros {
+    type Output = Self;
+
+    /// What is left of it: nothing, if more is taken.
+    fn sub(self, less: Self) -> Self {
+        Self(self.0.saturating_sub(less.0))
+    }
 }
 
 /// The distance from this process's clock to the broker's, learnt from delivery reports.

@@ -21,7 +21,7 @@ use krpc_core::{
     inbox::Inbox,
     metadata::Metadata,
     status::{Code, Status},
-    time::Time,
+    time::{Micros, Time},
     window, wire,
     wire::{
         coding::Reader,
@@ -137,8 +137,8 @@ fn request() -> Request<'static> {
 fn reply(outcome: Outcome<'static>) -> Frame<'static> {
     Frame::Reply(Reply {
         call: CallId(1),
-        server_elapsed: Duration::from_micros(250),
-        flight_request: Duration::from_micros(1500),
+        server_elapsed: Micros(250),
+        flight_request: Micros(1500),
         metadata: Cow::Owned(Metadata::new()),
         outcome,
     })
@@ -233,8 +233,8 @@ fn goldens_of_calls() -> Vec<Golden> {
     let announce = Announce { partitions: vec![0, 3, 300], running: 7, queued: 130, limit: 128 };
     let with_metadata = Frame::Reply(Reply {
         call: CallId(2),
-        server_elapsed: Duration::ZERO,
-        flight_request: Duration::ZERO,
+        server_elapsed: Micros::default(),
+        flight_request: Micros::default(),
         metadata: Cow::Owned(metadata(&[("cost", "12")])),
         outcome: Outcome::Status(details),
     });

@@ -6,6 +6,7 @@ use krpc::{InstanceId, Metadata, prelude::*};
 use krpc_core::{
     codec::ValueCodec,
     ids::CallId,
+    time::Micros,
     transport::Topic,
     wire::{
         frame::{Cancel, Frame, Outcome, Reply as ReplyFrame, Request},
@@ -251,8 +252,8 @@ fn request(out: &mut Vec<u8>, path: &str) {
 fn reply(out: &mut Vec<u8>, call: u64) {
     let reply = ReplyFrame {
         call: CallId(call),
-        server_elapsed: Duration::from_micros(5),
-        flight_request: Duration::from_micros(6),
+        server_elapsed: Micros(5),
+        flight_request: Micros(6),
         metadata: Cow::Owned(Metadata::new()),
         outcome: Outcome::Ok { codec: ValueCodec::MessagePack, value: b"\x2a" },
     };

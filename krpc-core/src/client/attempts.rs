@@ -6,7 +6,6 @@
 use std::{
     sync::Arc,
     task::{Context as TaskContext, Poll},
-    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -17,7 +16,12 @@ use super::{
     request::{Request, start},
     retry::{Due, Plan},
 };
-use crate::{clock::entropy, ids::CallId, time::Time, transport::BoxFuture};
+use crate::{
+    clock::entropy,
+    ids::CallId,
+    time::{Micros, Time},
+    transport::BoxFuture,
+};
 
 pub(super) struct Attempts {
     request: Request,
@@ -66,10 +70,7 @@ impl Attempts {
                 self.timer = None;
                 // As calls in flight end then.
                 if let Some(status) = service.closed() {
-                    return Poll::Ready(Completion::local(
-                        Ending::Status(status.clone()),
-                        Duration::ZERO,
-                    ));
+                    return Poll::Ready(Completion::failed(status.clone(), Micros(0)));
                 }
             }
             // `now` was before the timer rang.
@@ -114,9 +115,7 @@ impl Attempts {
             }
             // The attempt beside it is as it was.
             Err(_) if due == Due::Hedge => None,
-            Err(status) => {
-                self.ended(Completion::local(Ending::Status(status), Duration::ZERO), service)
-            }
+            Err(status) => self.ended(Completion::failed(status, Micros(0)), service),
         }
     }
 

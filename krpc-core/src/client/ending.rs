@@ -30,7 +30,7 @@ pub(super) fn reply<T: DeserializeOwned, E>(
         // The broker has it, and there is no value to wait for.
         Ending::Stored(_) => (ValueCodec::Json, Bytes::from_static(b"null")),
         Ending::App(codec, bytes) => return Err(app_error(codec, bytes, decode_error)),
-        Ending::Status(status) => return Err(status.into()),
+        Ending::Status(status) => return Err((*status).into()),
     };
     let value = codec.decode(&bytes).map_err(|error| {
         let message = format!("the reply is of a type that was not expected: {error}");
@@ -43,10 +43,10 @@ pub(super) fn reply<T: DeserializeOwned, E>(
     let server_id = server;
     Ok(Reply {
         value,
-        elapsed,
-        server_elapsed,
-        flight_request,
-        flight_response,
+        elapsed: elapsed.into(),
+        server_elapsed: server_elapsed.into(),
+        flight_request: flight_request.into(),
+        flight_response: flight_response.into(),
         server_id,
         attempts,
         metadata,

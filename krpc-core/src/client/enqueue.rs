@@ -104,7 +104,7 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
     let completion = Sent { call, client }.await;
     let place = match completion.ending {
         Ending::Stored(place) => place,
-        Ending::Status(status) => return Err(status),
+        Ending::Status(status) => return Err(*status),
         Ending::Ok(..) | Ending::App(..) => {
             return Err(Status::new(Code::Internal, "a queued call was answered here"));
         }

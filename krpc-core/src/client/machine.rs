@@ -312,26 +312,28 @@ impl<W> ClientMachine<W> {
     }
 
     fn handle_reply(&mut self, reply: Reply<'_>, server: InstanceId, payload: &Bytes, now: Time) {
-        let Some(call) = self.pending.get(reply.call).filter(|call| !call.on_stored) else {
-            self.inbox.count(DropCause::UnknownCall);
-            return;
-        };
-        let ending = match reply.outcome {
-            Outcome::Ok { codec, value } => Ending::Ok(codec, payload.slice_ref(value)),
-            Outcome::App { codec, value } => Ending::App(codec, payload.slice_ref(value)),
-            Outcome::Status(status) => Ending::Status(status),
-        };
-        let completion = Completion {
-            ending,
-            elapsed: now.saturating_since(call.started),
-            server_elapsed: reply.server_elapsed,
-            flight_request: reply.flight_request,
-            server,
-            metadata: reply.metadata.into_owned(),
-        };
-        if let Some((call, waiter)) = self.pending.complete(reply.call, completion) {
-            self.balance.finished(call.partition, Some(server));
-            self.wake.extend(waiter);
+        let answered = self.pending.complete(reply.call, |call| {
+            let ending = match reply.outcome {
+                _ if call.on_stored => return None,
+                Outcome::Ok { codec, value } => Ending::Ok(codec, payload.slice_ref(value)),
+                Outcome::App { codec, value } => Ending::App(codec, payload.slice_ref(value)),
+                Outcome::Status(status) => Ending::Status(Box::new(status)),
+            };
+            Some(Completion {
+                ending,
+                elapsed: now.micros_since(call.started),
+                server_elapsed: reply.server_elapsed,
+                flight_request: reply.flight_request,
+                server,
+                metadata: reply.metadata.into_owned(),
+            })
+        });
+        match answered {
+            Some((call, waiter)) => {
+                self.balance.finished(call.partition, Some(server));
+                self.wake.extend(waiter);
+            }
+            None => self.inbox.count(DropCause::UnknownCall),
         }
     }
 
@@ -343,7 +345,7 @@ impl<W> ClientMachine<W> {
         for (index, id) in (0..).zip(calls) {
             let Some(call) = self.pending.get(*id).filter(|call| call.on_stored) else { continue };
             let place = Place { partition: call.lies_in(), offset, index };
-            let elapsed = now.saturating_since(call.started);
+            let elapsed = now.micros_since(call.started);
             let stored = Completion::local(Ending::Stored(place), elapsed);
             self.finish(*id, Completion { flight_request: elapsed, ..stored });
             self.balance.abandoned(call.partition, false);
@@ -361,13 +363,12 @@ impl<W> ClientMachine<W> {
 
     fn end(&mut self, id: CallId, status: Status, now: Time) {
         let Some(call) = self.pending.get(id) else { return };
-        let elapsed = now.saturating_since(call.started);
-        self.finish(id, Completion::local(Ending::Status(status), elapsed));
+        self.finish(id, Completion::failed(status, now.micros_since(call.started)));
     }
 
     /// Ends a call from this side.
     fn finish(&mut self, id: CallId, completion: Completion) {
-        let Some((call, waiter)) = self.pending.complete(id, completion) else { return };
+        let Some((call, waiter)) = self.pending.complete(id, |_| Some(completion)) else { return };
         self.receipts -= usize::from(call.on_stored);
         self.wake.extend(waiter);
     }

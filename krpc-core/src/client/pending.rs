@@ -3,8 +3,6 @@
 //!
 //! from: [`super::machine`] · to: [`super::call`], through the waiter of each call
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::{
@@ -13,7 +11,7 @@ use crate::{
     ids::{CallId, InstanceId},
     metadata::Metadata,
     status::Status,
-    time::Time,
+    time::{Micros, Time},
 };
 
 /// How a call ended, with owned bytes.
@@ -24,7 +22,7 @@ pub enum Ending {
     /// The handler's own error.
     App(ValueCodec, Bytes),
     /// Any other failure, from the server or from this side.
-    Status(Status),
+    Status(Box<Status>),
     /// The broker has it, which is all that this call waits for.
     Stored(Place),
 }
@@ -46,11 +44,11 @@ pub struct Completion {
     /// How it ended.
     pub ending: Ending,
     /// From registering the call to its end.
-    pub elapsed: Duration,
+    pub elapsed: Micros,
     /// The server's part of it, as the server measured.
-    pub server_elapsed: Duration,
+    pub server_elapsed: Micros,
     /// From the client's send to the server's receipt, as the server measured.
-    pub flight_request: Duration,
+    pub flight_request: Micros,
     /// The server that answered; [`InstanceId::ANY`] if none did.
     pub server: InstanceId,
     /// The server's metadata.
@@ -59,15 +57,20 @@ pub struct Completion {
 
 impl Completion {
     /// An end that came from this side.
-    pub const fn local(ending: Ending, elapsed: Duration) -> Self {
+    pub const fn local(ending: Ending, elapsed: Micros) -> Self {
         Self {
             ending,
             elapsed,
-            server_elapsed: Duration::ZERO,
-            flight_request: Duration::ZERO,
+            server_elapsed: Micros(0),
+            flight_request: Micros(0),
             server: InstanceId::ANY,
             metadata: Metadata::new(),
         }
+    }
+
+    /// A failure that came from this side.
+    pub fn failed(status: Status, elapsed: Micros) -> Self {
+        Self::local(Ending::Status(Box::new(status)), elapsed)
     }
 }
 
@@ -162,10 +165,9 @@ impl<W> Pending<W> {
             index
         });
         let (uses, slot) = &mut self.slots[index as usize];
-        if let Slot::Free { next } = slot {
-            self.free = *next;
+        if let Slot::Free { next } = std::mem::replace(slot, Slot::Waiting { call, waiter }) {
+            self.free = next;
         }
-        *slot = Slot::Waiting { call, waiter };
         let id = id(index, *uses);
         self.waiting += 1;
         let waits = |id| {
@@ -210,20 +212,26 @@ impl<W> Pending<W> {
         }
     }
 
-    /// Ends a waiting call and returns what it was and whom to wake; `None` if it does not wait.
+    /// Ends a waiting call, if `end` says how, and returns what it was and whom to wake; `None` if
+    /// it does not wait.
+    #[inline]
     pub fn complete(
         &mut self,
         id: CallId,
-        completion: Completion,
+        end: impl FnOnce(InFlight) -> Option<Completion>,
     ) -> Option<(InFlight, Option<W>)> {
         let batch = self.batch;
         let slot = self.slot(id)?;
-        let Slot::Waiting { call, waiter } = slot else { return None };
-        let (call, waiter) = (*call, waiter.take());
-        *slot = Slot::Ended { completion, batch };
-        self.unseen += 1;
-        self.one_less();
-        Some((call, waiter))
+        let Slot::Waiting { call, .. } = slot else { return None };
+        let completion = end(*call)?;
+        match std::mem::replace(slot, Slot::Ended { completion, batch }) {
+            Slot::Waiting { call, waiter } => {
+                self.unseen += 1;
+                self.one_less();
+                Some((call, waiter))
+            }
+            Slot::Free { .. } | Slot::Ended { .. } => None,
+        }
     }
 
     /// The caller is gone: forgets the call, and returns it and its waiter if it still waited.
@@ -336,9 +344,8 @@ mod tests {
         }
     }
 
-    fn end() -> Completion {
-        let ending = Ending::Status(Status::new(Code::Unavailable, "test"));
-        Completion::local(ending, Duration::ZERO)
+    fn end(_: InFlight) -> Option<Completion> {
+        Some(Completion::failed(Status::new(Code::Unavailable, "test"), Micros(0)))
     }
 
     #[test]
@@ -346,9 +353,10 @@ mod tests {
         let mut pending = Pending::default();
         let id = pending.register(call(10), Some("waiter"));
         assert_eq!(pending.poll(id, &"waiter 2"), None);
-        assert_eq!(pending.complete(id, end()).unwrap().1, Some("waiter 2"));
-        assert_eq!(pending.complete(id, end()), None, "a second reply is not a reply");
-        assert_eq!(pending.poll(id, &"waiter"), Some(end()));
+        assert_eq!(pending.complete(id, |_| None), None, "it waits as before");
+        assert_eq!(pending.complete(id, end).unwrap().1, Some("waiter 2"));
+        assert_eq!(pending.complete(id, end), None, "a second reply is not a reply");
+        assert_eq!(pending.poll(id, &"waiter"), end(call(10)));
         assert_eq!(pending.poll(id, &"waiter"), None);
         assert_eq!((pending.len(), pending.occupied()), (0, 0));
         assert_eq!(pending.next_deadline(), None);
@@ -362,7 +370,7 @@ mod tests {
         let second = pending.register(call(10), None);
         assert_ne!(first, second);
         assert_eq!(pending.slots.len(), 1);
-        assert_eq!(pending.complete(first, end()), None, "a late reply meets nobody");
+        assert_eq!(pending.complete(first, end), None, "a late reply meets nobody");
         assert!(pending.get(second).is_some());
     }
 
@@ -402,7 +410,7 @@ mod tests {
     fn an_ended_call_whose_caller_is_gone_leaves_nothing() {
         let mut pending = Pending::<()>::default();
         let id = pending.register(call(10), None);
-        pending.complete(id, end()).unwrap();
+        pending.complete(id, end).unwrap();
         assert_eq!(pending.remove(id), None);
         assert_eq!(pending.occupied(), 0);
     }
@@ -413,7 +421,7 @@ mod tests {
         let late = pending.register(call(20), None);
         let soon = pending.register(call(10), None);
         let done = pending.register(call(5), None);
-        pending.complete(done, end()).unwrap();
+        pending.complete(done, end).unwrap();
         assert!(pending.next_deadline() <= Some(Time::from_micros(10)));
         assert_eq!(pending.poll_expired(Time::from_micros(15)), Some(soon));
         assert_eq!(pending.poll_expired(Time::from_micros(15)), None);

@@ -78,7 +78,7 @@ impl ServiceChannel {
         });
         match end.await {
             Ending::Stored(_) => Ok(()),
-            Ending::Status(status) => Err(status),
+            Ending::Status(status) => Err(*status),
             Ending::Ok(..) | Ending::App(..) => {
                 Err(Status::new(Code::Internal, "an answer where none is possible"))
             }

@@ -18,6 +18,7 @@ use super::pending::{Completion, Ending};
 use crate::{
     ids::{CallId, InstanceId},
     inbox::Packet,
+    time::Micros,
     transport::Record,
     wire::frame::{Frame, Outcome, Progress, Reply},
 };
@@ -308,14 +309,14 @@ fn completion(reply: Reply<'_>, server: InstanceId) -> Completion {
     let ending = match reply.outcome {
         Outcome::Ok { codec, value } => Ending::Ok(codec, Bytes::copy_from_slice(value)),
         Outcome::App { codec, value } => Ending::App(codec, Bytes::copy_from_slice(value)),
-        Outcome::Status(status) => Ending::Status(status),
+        Outcome::Status(status) => Ending::Status(Box::new(status)),
     };
     Completion {
         server_elapsed: reply.server_elapsed,
         flight_request: reply.flight_request,
         server,
         metadata: reply.metadata.into_owned(),
-        ..Completion::local(ending, std::time::Duration::ZERO)
+        ..Completion::local(ending, Micros(0))
     }
 }
 

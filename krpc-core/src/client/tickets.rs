@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     server::commit_map::FinishedMap,
     status::{Code, Status},
-    time::Time,
+    time::{Micros, Time},
     transport::{BoxFuture, Committed, Topic},
 };
 
@@ -270,10 +270,10 @@ async fn answer(
         before(service, last(), UNANSWERED, open(service, stub)).await?;
         before(service, last(), UNANSWERED, find(service, stub, true)).await?
     };
-    let elapsed = service.clock().now().saturating_since(began);
+    let elapsed = service.clock().now().micros_since(began);
     // It may have been there long before anybody asked.
     let server_elapsed = completion.server_elapsed.min(elapsed);
-    Ok(Completion { elapsed, server_elapsed, flight_request: Duration::ZERO, ..completion })
+    Ok(Completion { elapsed, server_elapsed, flight_request: Micros(0), ..completion })
 }
 
 /// The answer, or that there is none; `in_time`, also that there was none by the call's deadline.

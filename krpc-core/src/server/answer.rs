@@ -77,8 +77,8 @@ impl<K: Clone> ServerMachine<K> {
         };
         let mut reply = Reply {
             call: origin.id,
-            server_elapsed: now.saturating_since(origin.received),
-            flight_request: origin.flight,
+            server_elapsed: now.micros_since(origin.received),
+            flight_request: origin.flight.into(),
             metadata: Cow::Borrowed(metadata),
             outcome,
         };

@@ -12,6 +12,7 @@ use crate::{
     metadata::Metadata,
     sealing::Proof,
     status::Code,
+    time::Micros,
     wire::{
         MAX_PACKET_BYTES,
         frame::{Announce, Refused},
@@ -61,8 +62,8 @@ fn call() -> StartCall<'static> {
 fn reply(call: CallId) -> Frame<'static> {
     Frame::Reply(Reply {
         call,
-        server_elapsed: Duration::ZERO,
-        flight_request: Duration::ZERO,
+        server_elapsed: Micros::default(),
+        flight_request: Micros::default(),
         metadata: Cow::Owned(Metadata::new()),
         outcome: Outcome::Ok { codec: ValueCodec::Json, value: b"3" },
     })

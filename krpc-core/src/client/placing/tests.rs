@@ -103,7 +103,7 @@ fn fail(machine: &mut Machine, transmit: &Transmit, status: Status) {
 
 fn status(completion: Option<Completion>) -> Status {
     match completion.unwrap().ending {
-        Ending::Status(status) => status,
+        Ending::Status(status) => *status,
         other => panic!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use super::*;
 use crate::{
@@ -23,8 +23,8 @@ type Log = Results<u32>;
 fn reply(call: u64, value: &'static [u8]) -> Frame<'static> {
     Frame::Reply(Reply {
         call: CallId(call),
-        server_elapsed: Duration::from_millis(3),
-        flight_request: Duration::ZERO,
+        server_elapsed: Micros(3000),
+        flight_request: Micros::default(),
         metadata: Cow::Owned(Metadata::new()),
         outcome: Outcome::Ok { codec: ValueCodec::Json, value },
     })

@@ -11,6 +11,7 @@ use crate::{
     codec::ValueCodec,
     sealing::Proof,
     status::{Code, Status},
+    time::Micros,
     transport::{CommitPoint, Topic},
     wire::{
         MAX_PACKET_BYTES,
@@ -91,8 +92,8 @@ pub(in crate::server) fn cancel(call: u64) -> Frame<'static> {
 pub(in crate::server) fn reply(call: u64) -> Frame<'static> {
     Frame::Reply(Reply {
         call: CallId(call),
-        server_elapsed: Duration::ZERO,
-        flight_request: Duration::ZERO,
+        server_elapsed: Micros::default(),
+        flight_request: Micros::default(),
         metadata: Cow::Owned(Metadata::new()),
         outcome: OUTCOME,
     })

@@ -6,7 +6,7 @@
 //!   of a status: as [`super::status`] has it
 //! ```
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use super::{
     FrameKind, begin, codec, flag, flags, metadata, metadata_flag, metadata_len, put_metadata,
@@ -17,7 +17,7 @@ use crate::{
     ids::CallId,
     metadata::Metadata,
     status::Status,
-    time::micros,
+    time::Micros,
     wire::coding::{Reader, WireError, put_varint, varint_len},
 };
 
@@ -27,9 +27,9 @@ pub struct Reply<'a> {
     /// The call that is answered.
     pub call: CallId,
     /// From taking the call's record to writing this reply.
-    pub server_elapsed: Duration,
+    pub server_elapsed: Micros,
     /// From the caller's send to taking the record; zero if the caller's clock is not known.
-    pub flight_request: Duration,
+    pub flight_request: Micros,
     /// The server's metadata.
     pub metadata: Cow<'a, Metadata>,
     /// What came of it. Each outcome is a frame kind of its own.
@@ -68,13 +68,13 @@ impl<'a> Outcome<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Appends the frame. Times travel in whole microseconds; a status message that is too long
-    /// is cut, details that are too long are left out.
+    /// Appends the frame. A status message that is too long is cut, details that are too long are
+    /// left out.
     ///
     /// # Errors
     /// The frame passes its limit; `out` is as before.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
-        let (elapsed, flight) = (micros(self.server_elapsed), micros(self.flight_request));
+        let (elapsed, flight) = (self.server_elapsed.0, self.flight_request.0);
         let (kind, flags, outcome) = match &self.outcome {
             Outcome::Ok { codec, value } => (FrameKind::REPLY_OK, codec.as_u8(), value.len()),
             Outcome::App { codec, value } => (FrameKind::REPLY_APP, codec.as_u8(), value.len()),
@@ -108,8 +108,8 @@ impl<'a> Reply<'a> {
         let call = CallId(reader.varint()?);
         let of_kind = if kind == FrameKind::REPLY_STATUS { flag::RETRYABLE } else { flag::CODEC };
         let flags = flags(reader, of_kind | flag::METADATA | flag::HINTS)?;
-        let server_elapsed = Duration::from_micros(reader.varint()?);
-        let flight_request = Duration::from_micros(reader.varint()?);
+        let server_elapsed = Micros(reader.varint()?);
+        let flight_request = Micros(reader.varint()?);
         let metadata = metadata(reader, flags)?;
         let outcome = match kind {
             FrameKind::REPLY_OK => Outcome::Ok { codec: codec(flags)?, value: reader.rest() },

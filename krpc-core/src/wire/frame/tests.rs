@@ -11,7 +11,7 @@ use super::{terms::tests::any_terms, *};
 use crate::{
     ids::InstanceId,
     status::{Code, Status},
-    time::Time,
+    time::{Micros, Time},
     wire::{
         MAX_ANNOUNCED_PARTITIONS, MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES, MAX_PATH_BYTES,
         REQUEST_OVERHEAD,
@@ -34,7 +34,7 @@ fn request<'a>() -> Request<'a> {
 }
 
 fn reply(outcome: Outcome<'_>) -> Reply<'_> {
-    let (server_elapsed, flight_request) = (Duration::from_micros(5), Duration::from_micros(6));
+    let (server_elapsed, flight_request) = (Micros(5), Micros(6));
     let metadata = Cow::Owned(Metadata::new());
     Reply { call: CallId(9), server_elapsed, flight_request, metadata, outcome }
 }
@@ -293,7 +293,7 @@ fn with_any_frame(cases: u32, check: impl Fn(Frame<'_>) -> Result<(), TestCaseEr
             check(Frame::DeadMark(DeadMark { offset, index, fate, at }))?;
             let (ok, app) = (Outcome::Ok { codec, value }, Outcome::App { codec, value });
             for outcome in [ok, app, Outcome::Status(status)] {
-                let (server_elapsed, flight_request) = (budget, flight);
+                let (server_elapsed, flight_request) = (budget.into(), flight.into());
                 let metadata = metadata.clone();
                 let reply = Reply { call, server_elapsed, flight_request, metadata, outcome };
                 check(Frame::Reply(reply))?;
