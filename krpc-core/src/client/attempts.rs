@@ -48,7 +48,7 @@ impl Attempts {
     }
 
     pub(super) fn path(&self) -> &str {
-        &self.request.path
+        self.request.path()
     }
 
     /// The end of the call, once.

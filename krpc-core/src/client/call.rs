@@ -10,7 +10,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, ready},
     time::{Duration, SystemTime},
 };
 
@@ -19,9 +19,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     attempts::Attempts,
     channel::{Channel, ServiceChannel},
-    ending::{DecodeError, reply},
+    ending::{DecodeError, reply, value},
     enqueue::Enqueue,
-    request::{Delay, Request, no_time, open, start},
+    pending::Completion,
+    request::{Callee, Delay, Request, no_time, open, start},
     retry::RetryPolicy,
 };
 use crate::{
@@ -84,7 +85,7 @@ impl Client {
         // A server cannot answer a bare method with an application's error; if one does, the
         // bytes are kept in the status.
         let never = |_: ValueCodec, _: &[u8]| Err(None);
-        self.build(Cow::Borrowed(method.path), Some(method), args, never)
+        self.build(Callee::Method(method), args, never)
     }
 
     /// A call of a method that returns a `Result`.
@@ -94,7 +95,7 @@ impl Client {
         args: &A,
     ) -> Call<T, E> {
         let decode = |codec: ValueCodec, bytes: &[u8]| codec.decode(bytes).map_err(Some);
-        self.build(Cow::Borrowed(method.path), Some(method), args, decode)
+        self.build(Callee::Method(method), args, decode)
     }
 
     /// Asks any server of the service whether it is there; yields the server's instance, in
@@ -111,13 +112,12 @@ impl Client {
     fn builtin<T>(&self, method: &str) -> Call<T> {
         let never = |_: ValueCodec, _: &[u8]| Err(None);
         let path = format!("{}/{method}", self.inner.name);
-        self.build(Cow::Owned(path), None, &NoArgs {}, never)
+        self.build(Callee::Builtin(path.into()), &NoArgs {}, never)
     }
 
     fn build<A: Serialize, T, E>(
         &self,
-        path: Cow<'static, str>,
-        method: Option<&'static MethodDescriptor>,
+        callee: Callee,
         args: &A,
         decode_error: DecodeError<E>,
     ) -> Call<T, E> {
@@ -125,10 +125,11 @@ impl Client {
         let mut value = Vec::with_capacity(ARGUMENTS);
         let encoded = codec.encode(args, &mut value);
         let fault = encoded.err().map(|error| {
+            let path = callee.path();
             let message = format!("the arguments of {path} cannot be encoded: {error}");
             Box::new(Status::new(Code::InvalidArgument, message))
         });
-        let state = State::Built(Request::new(self.clone(), path, method, (codec, value), fault));
+        let state = State::Built(Request::new(self.clone(), callee, (codec, value), fault));
         Call { reply: ReplyFuture { state, decode_error, types: PhantomData } }
     }
 }
@@ -329,14 +330,16 @@ impl<T: DeserializeOwned, E> Future for Call<T, E> {
     type Output = Result<T, Error<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.reply).poll(cx).map_ok(|reply| reply.value)
+        let reply = &mut self.reply;
+        let (completion, _) = ready!(reply.state.poll(cx))?;
+        Poll::Ready(value(completion.ending, reply.decode_error))
     }
 }
 
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match &self.reply.state {
-            State::Built(request) => &request.path,
+            State::Built(request) => request.path(),
             State::Repeated(attempts) => attempts.path(),
             _ => "in flight",
         };
@@ -380,72 +383,90 @@ pub struct ReplyFuture<T, E = Infallible> {
 
 enum State {
     Built(Request),
-    Opening(BoxFuture<'static, Result<(), Status>>, Request),
+    /// Nearly no call finds its service closed, and a state is moved about: so it is boxed.
+    Opening(Box<(BoxFuture<'static, Result<(), Status>>, Request)>),
     InFlight(CallId, Client),
     /// A call that may be sent more than once.
     Repeated(Box<Attempts>),
     Done,
 }
 
+impl State {
+    /// The end of the call, once, and how often the call was sent.
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(Completion, u32), Status>> {
+        loop {
+            match self {
+                Self::InFlight(id, client) => {
+                    let ended = client.service().poll_call(*id, cx.waker());
+                    let Some(completion) = ended else { return Poll::Pending };
+                    *self = Self::Done;
+                    return Poll::Ready(Ok((completion, 1)));
+                }
+                Self::Built(request) => {
+                    let sent = send(request, cx);
+                    let Self::Built(request) = std::mem::replace(self, Self::Done) else {
+                        continue;
+                    };
+                    if let Some(id) = sent? {
+                        *self = Self::InFlight(id, request.client);
+                        return Poll::Pending;
+                    }
+                    *self = Self::unsent(request)?;
+                }
+                Self::Repeated(attempts) => {
+                    let completion = ready!(attempts.poll(cx));
+                    let sent = attempts.sent();
+                    *self = Self::Done;
+                    return Poll::Ready(Ok((completion, sent)));
+                }
+                Self::Opening(opening) => {
+                    let opened = ready!(opening.0.as_mut().poll(cx));
+                    let Self::Opening(opening) = std::mem::replace(self, Self::Done) else {
+                        continue;
+                    };
+                    opened?;
+                    *self = Self::Built(opening.1);
+                }
+                Self::Done => panic!("a call was polled after it ended"),
+            }
+        }
+    }
+
+    /// A call that cannot be sent at once, or only as one that may be sent again.
+    #[cold]
+    fn unsent(mut request: Request) -> Result<Self, Status> {
+        let service = request.client.service();
+        if service.is_ready() {
+            return Ok(Self::Repeated(Box::new(Attempts::new(request))));
+        }
+        let (service, now) = (Arc::clone(service), service.clock().now());
+        let deadline = request.deadline(now);
+        request.deadline = Some(deadline);
+        match deadline <= now {
+            true => Err(no_time()),
+            false => Ok(Self::Opening(Box::new((Box::pin(open(service, deadline)), request)))),
+        }
+    }
+}
+
+/// Sends it, if it can be sent now and is sent once.
+#[inline]
+fn send(request: &mut Request, cx: &TaskContext<'_>) -> Result<Option<CallId>, Status> {
+    if let Some(status) = request.mistake() {
+        return Err(status);
+    }
+    match request.client.service().is_ready() && !request.may_repeat() {
+        true => start(request, None, cx).map(Some),
+        false => Ok(None),
+    }
+}
+
 impl<T: DeserializeOwned, E> Future for ReplyFuture<T, E> {
     type Output = Result<Reply<T>, Error<E>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        loop {
-            match std::mem::replace(&mut this.state, State::Done) {
-                State::Built(mut request) => {
-                    if let Some(status) = request.mistake() {
-                        return Poll::Ready(Err(status.into()));
-                    }
-                    if request.client.service().is_ready() {
-                        if request.may_repeat() {
-                            this.state = State::Repeated(Box::new(Attempts::new(request)));
-                            continue;
-                        }
-                        match start(&request, None, cx) {
-                            Ok(id) => {
-                                this.state = State::InFlight(id, request.client);
-                                return Poll::Pending;
-                            }
-                            Err(status) => return Poll::Ready(Err(status.into())),
-                        }
-                    }
-                    let service = Arc::clone(request.client.service());
-                    let now = service.clock().now();
-                    let deadline = request.deadline(now);
-                    request.deadline = Some(deadline);
-                    if deadline <= now {
-                        return Poll::Ready(Err(no_time().into()));
-                    }
-                    this.state = State::Opening(Box::pin(open(service, deadline)), request);
-                }
-                State::Opening(mut opening, request) => match opening.as_mut().poll(cx) {
-                    Poll::Ready(Ok(())) => this.state = State::Built(request),
-                    Poll::Ready(Err(status)) => return Poll::Ready(Err(status.into())),
-                    Poll::Pending => {
-                        this.state = State::Opening(opening, request);
-                        return Poll::Pending;
-                    }
-                },
-                State::InFlight(id, client) => {
-                    let Some(completion) = client.service().poll_call(id, cx.waker()) else {
-                        this.state = State::InFlight(id, client);
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(reply(completion, 1, this.decode_error));
-                }
-                State::Repeated(mut attempts) => {
-                    let Poll::Ready(completion) = attempts.poll(cx) else {
-                        this.state = State::Repeated(attempts);
-                        return Poll::Pending;
-                    };
-                    let sent = attempts.sent();
-                    return Poll::Ready(reply(completion, sent, this.decode_error));
-                }
-                State::Done => panic!("a call was polled after it ended"),
-            }
-        }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let (completion, sent) = ready!(self.state.poll(cx))?;
+        Poll::Ready(reply(completion, sent, self.decode_error))
     }
 }
 

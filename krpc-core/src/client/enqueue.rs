@@ -99,7 +99,7 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
     request.queue(smallvec![Route::Results(results.partition)]);
     let (expires, due) = (request.expires(now), request.due());
     let call = poll_fn(|cx| Poll::Ready(start(&request, None, cx))).await?;
-    let Request { client, path, .. } = request;
+    let Request { client, callee, .. } = request;
     let caller = client.channel().instance();
     let completion = Sent { call, client }.await;
     let place = match completion.ending {
@@ -114,7 +114,7 @@ async fn enqueue(mut request: Request) -> Result<Stub, Status> {
     };
     let (deadline, due) = service.with(moments).unwrap_or((expires, due));
     Ok(Stub {
-        path: path.into_owned(),
+        path: callee.path().to_owned(),
         caller,
         call,
         partition: place.partition,

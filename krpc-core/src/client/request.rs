@@ -3,7 +3,6 @@
 //! from: [`super::call`] · to: [`super::channel`] and [`super::machine`]
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     task::{Context as TaskContext, Waker},
     time::{Duration, SystemTime},
@@ -28,9 +27,7 @@ use crate::{
 
 pub(super) struct Request {
     pub(super) client: Client,
-    pub(super) path: Cow<'static, str>,
-    /// `None` for what every service answers by itself.
-    pub(super) method: Option<&'static MethodDescriptor>,
+    pub(super) callee: Callee,
     /// What the caller set.
     pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Time>,
@@ -45,6 +42,13 @@ pub(super) struct Request {
     pub(super) terms: Option<Box<Terms>>,
     /// When the caller wants it sent again, or executed; as rare.
     pub(super) wishes: Option<Box<Wishes>>,
+}
+
+/// What is called.
+pub(super) enum Callee {
+    Method(&'static MethodDescriptor),
+    /// What every service answers by itself, by its path.
+    Builtin(Box<str>),
 }
 
 /// What the caller of one call wants instead of what is usual.
@@ -69,22 +73,38 @@ pub(super) enum Delay {
 /// Clocks count whole microseconds, and differences of two readings are off by as much as this.
 const TICKS: Duration = Duration::from_micros(2);
 
+impl Callee {
+    #[inline]
+    const fn method(&self) -> Option<&'static MethodDescriptor> {
+        match self {
+            Self::Method(method) => Some(method),
+            Self::Builtin(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Method(method) => method.path,
+            Self::Builtin(path) => path,
+        }
+    }
+}
+
 impl Request {
     #[inline]
     pub(super) fn new(
         client: Client,
-        path: Cow<'static, str>,
-        method: Option<&'static MethodDescriptor>,
+        callee: Callee,
         (codec, value): (ValueCodec, Vec<u8>),
         fault: Option<Box<Status>>,
     ) -> Self {
-        let queued = method.is_some_and(|method| method.policy.one_way);
+        let queued = callee.method().is_some_and(|method| method.policy.one_way);
         // No route: no answer is wanted.
         let no_answer = || Terms { answer: Some(Routes::new()), ..Terms::default() };
         Self {
             client,
-            path,
-            method,
+            callee,
             timeout: None,
             deadline: None,
             metadata: Metadata::new(),
@@ -97,15 +117,24 @@ impl Request {
         }
     }
 
+    fn method(&self) -> Option<&'static MethodDescriptor> {
+        self.callee.method()
+    }
+
+    /// `service/method`.
+    pub(super) fn path(&self) -> &str {
+        self.callee.path()
+    }
+
     /// What the method's options promise.
     fn promises(&self) -> &'static Policy {
-        self.method.map_or(&Policy::PLAIN, |method| method.policy)
+        self.method().map_or(&Policy::PLAIN, |method| method.policy)
     }
 
     /// Whether sending it twice is as good as once.
     fn idempotent(&self) -> bool {
         let has_key = || self.terms.as_ref().is_some_and(|it| it.idempotency_key.is_some());
-        self.method.is_none_or(|method| method.idempotent) || has_key()
+        self.method().is_none_or(|method| method.idempotent) || has_key()
     }
 
     /// From here on it ends when the broker has it, and its answer goes this way.
@@ -116,22 +145,24 @@ impl Request {
 
     /// The same, for its answer to be fetched; the way is known when it is sent.
     pub(super) fn enqueue(&mut self) {
-        if self.method.is_none() {
-            return self.refuse(format!("{} is answered at once, so it has no ticket", self.path));
+        if self.method().is_none() {
+            return self
+                .refuse(format!("{} is answered at once, so it has no ticket", self.path()));
         }
         self.queue(Routes::new());
     }
 
     pub(super) fn set_key(&mut self, key: Vec<u8>) {
-        if self.method.is_none() {
-            return self.refuse(format!("{} keeps no order, so its calls have no key", self.path));
+        if self.method().is_none() {
+            return self
+                .refuse(format!("{} keeps no order, so its calls have no key", self.path()));
         }
         self.terms.get_or_insert_default().key = Some(key.into());
     }
 
     pub(super) fn set_idempotency_key(&mut self, key: String) {
         if self.promises().at_most_once {
-            let path = &self.path;
+            let path = self.path();
             return self.refuse(format!("{path} is executed once at most, with or without a key"));
         }
         self.terms.get_or_insert_default().idempotency_key = Some(key.into());
@@ -149,8 +180,8 @@ impl Request {
     }
 
     pub(super) fn set_delay(&mut self, delay: Delay) {
-        let path = &self.path;
-        if self.method.is_none() {
+        let path = self.path();
+        if self.method().is_none() {
             return self.refuse(format!("{path} is answered at once, so it cannot be delayed"));
         }
         if self.promises().at_most_once {
@@ -190,14 +221,14 @@ impl Request {
             () if self.promises().at_most_once => {
                 return Some(format!(
                     "{} is executed once at most, so it cannot be {what}",
-                    self.path
+                    self.path()
                 ));
             }
             () if !self.idempotent() => {
                 return Some(format!(
                     "{} is not `#[rpc(idempotent)]` and the call has no idempotency key, so it \
                      cannot be {what}",
-                    self.path
+                    self.path()
                 ));
             }
             () if self.queued => {
@@ -241,7 +272,7 @@ impl Request {
         self.terms.get_or_insert_default();
         let lives = if self.queued { self.life() } else { wait };
         if left.saturating_add(lives) > MAX_TIMEOUT {
-            let (days, path) = (MAX_TIMEOUT.as_secs() / (24 * 60 * 60), &self.path);
+            let (days, path) = (MAX_TIMEOUT.as_secs() / (24 * 60 * 60), self.path());
             return Some(format!(
                 "{path} is delayed by {left:?} and may take {lives:?} then; together this can be \
                  {days} days"
@@ -315,7 +346,7 @@ impl Request {
         if self.queued {
             return self.life().min(options.timeout);
         }
-        let usual = self.timeout.or_else(|| self.method.and_then(|method| method.timeout));
+        let usual = self.timeout.or_else(|| self.method().and_then(|method| method.timeout));
         usual.unwrap_or(options.timeout).min(MAX_TIMEOUT)
     }
 
@@ -359,8 +390,8 @@ pub(super) fn start(
             true => (request.expires(now).saturating_since(now), Some(wait)),
         };
         let call = StartCall {
-            path: &request.path,
-            fingerprint: request.method.map_or(0, |method| method.fingerprint),
+            path: request.path(),
+            fingerprint: request.method().map_or(0, |method| method.fingerprint),
             codec: request.codec,
             metadata: &request.metadata,
             value: &request.value,

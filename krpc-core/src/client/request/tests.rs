@@ -48,7 +48,8 @@ fn client() -> Client {
 
 fn request(method: Option<&'static MethodDescriptor>) -> Request {
     let value = (ValueCodec::Json, Vec::new());
-    Request::new(client(), Cow::Borrowed("Sum/add"), method, value, None)
+    let callee = method.map_or_else(|| Callee::Builtin("Sum/ping".into()), Callee::Method);
+    Request::new(client(), callee, value, None)
 }
 
 fn now(request: &Request) -> Time {
