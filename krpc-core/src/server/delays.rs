@@ -197,7 +197,7 @@ impl<K: Clone> ServerMachine<K> {
         if class(left).is_some() {
             return self.pass_along(now, Box::new(call), now);
         }
-        if let Some(first) = self.intake.admit(&call.origin) {
+        if let Some(first) = self.intake.admit(&mut call.origin) {
             return self.repeated(call.origin.position, first);
         }
         let origin = call.origin;

@@ -49,6 +49,8 @@ pub struct Origin {
     pub silent: bool,
     /// It was made to be executed later.
     pub delayed: bool,
+    /// Where it is listed among the calls that have not ended, if it is.
+    pub listed: u32,
 }
 
 /// The methods of a service, as it describes them.
@@ -283,6 +285,7 @@ impl<'a> Arrival<'a> {
             key: None,
             silent: false,
             delayed: false,
+            listed: u32::MAX,
         };
         if let Some(terms) = &request.terms {
             self.agree(terms, &mut origin);

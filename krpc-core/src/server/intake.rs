@@ -2,9 +2,10 @@
 //!
 //! from: [`super::machine`], for each request frame · to: [`super::driver`], which runs handlers
 
-use std::collections::{VecDeque, hash_map::Entry};
+use std::{collections::VecDeque, hash::BuildHasher};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 use slab::Slab;
 
 use super::{
@@ -20,24 +21,16 @@ use crate::{
 /// Bytes of calls that wait here from which no more are taken: the backlog is safer in Kafka.
 pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
-/// A call whose handler runs. `K` is what the driver needs to cancel it. The call itself is the
+/// A handler that runs. `K` is what the driver needs to cancel it. The call itself is the
 /// handler's: a slow one must not keep its record in memory here.
 #[derive(Debug)]
 pub struct Running<K> {
-    /// Where the call comes from.
-    pub origin: Origin,
     /// What its end is good for.
     pub fate: Fate,
     /// The call, if it may have to be executed again.
     pub kept: Option<Box<Call>>,
-    cancel: K,
-}
-
-impl<K> Running<K> {
     /// How it can be cancelled.
-    pub const fn cancel(&self) -> &K {
-        &self.cancel
-    }
+    pub cancel: K,
 }
 
 /// What a handler's end is good for.
@@ -51,7 +44,7 @@ pub enum Fate {
     Left,
 }
 
-/// Where a call is that was taken and has not ended.
+/// Where a call waits that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// It waits for a place.
@@ -64,14 +57,32 @@ pub enum Stage {
     Gated,
     /// It waits until it can be known whether it was cancelled.
     Held,
-    /// It runs, in this place.
-    Running(usize),
+}
+
+/// A call that was taken and has not ended.
+#[derive(Debug)]
+struct Listed<K> {
+    origin: Origin,
+    state: State<K>,
 }
 
 #[derive(Debug)]
-struct Listed {
-    position: Position,
-    stage: Stage,
+enum State<K> {
+    Waits(Stage),
+    Runs(Running<K>),
+}
+
+impl<K> Listed<K> {
+    const fn name(&self) -> Name {
+        name(&self.origin)
+    }
+
+    const fn running(&self) -> Option<&Running<K>> {
+        match &self.state {
+            State::Runs(running) => Some(running),
+            State::Waits(_) => None,
+        }
+    }
 }
 
 /// What to do with the next waiting call.
@@ -97,16 +108,23 @@ pub enum Cancelled<K> {
     Unknown,
 }
 
-/// Calls that wait, in order of arrival, calls that run, at most `limit`, and where each call is
-/// that was taken and has not ended, so that a cancel finds it.
+/// Calls that wait, in order of arrival, and where each call is that was taken and has not ended,
+/// at most `limit` of them running, so that a cancel finds it.
 #[derive(Debug)]
 pub struct Intake<K> {
     limit: usize,
     queue: VecDeque<Call>,
     queued_bytes: usize,
-    running: Slab<Running<K>>,
-    index: HashMap<(u16, InstanceId, CallId), Listed>,
+    listed: Slab<Listed<K>>,
+    running: usize,
+    /// Where each is listed, by its [`Name`]. Numbers alone: with thousands of calls in flight,
+    /// what a look-up costs is the memory that it touches.
+    index: HashTable<u32>,
+    hasher: RandomState,
 }
+
+/// What tells calls apart: a client numbers the calls of each service anew.
+type Name = (u16, InstanceId, CallId);
 
 impl<K: Clone> Intake<K> {
     /// Room for `limit` handlers at once; at least one.
@@ -115,38 +133,69 @@ impl<K: Clone> Intake<K> {
             limit: limit.max(1),
             queue: VecDeque::new(),
             queued_bytes: 0,
-            running: Slab::new(),
-            index: HashMap::new(),
+            listed: Slab::new(),
+            running: 0,
+            index: HashTable::new(),
+            hasher: RandomState::default(),
         }
     }
 
-    /// A call was taken that will wait for a place. If the same call is here already it is not
-    /// listed again, and back comes where that one stands: elsewhere if a record was repeated, at
-    /// the same place if its partition was lost and came back while it ran.
+    /// A call was taken that will wait for a place; its origin says where it is listed from here
+    /// on. If the same call is here already it is not listed again, and back comes where that one
+    /// stands: elsewhere if a record was repeated, at the same place if its partition was lost and
+    /// came back while it ran.
     #[inline]
-    pub fn admit(&mut self, origin: &Origin) -> Option<Position> {
-        let new = Listed { position: origin.position, stage: Stage::Queued };
-        match self.index.entry(key(origin)) {
-            Entry::Vacant(free) => {
-                free.insert(new);
-                None
-            }
-            Entry::Occupied(mut entry) => {
-                let listed = entry.get();
-                if let Stage::Running(place) = listed.stage
-                    && self.running.get(place).is_some_and(|it| it.fate == Fate::Left)
-                {
-                    entry.insert(new);
-                    return None;
-                }
-                Some(listed.position)
-            }
+    pub fn admit(&mut self, origin: &mut Origin) -> Option<Position> {
+        let (first, at) = self.enter(origin, |listed| match &listed.state {
+            State::Runs(running) => running.fate == Fate::Left,
+            State::Waits(_) => false,
+        });
+        origin.listed = at;
+        first
+    }
+
+    /// The call waits here now.
+    pub fn list(&mut self, origin: &Origin, stage: Stage) {
+        let at = self.waits_at(origin);
+        if let Some(listed) = self.listed.get_mut(at) {
+            listed.state = State::Waits(stage);
         }
     }
 
-    /// The call is here now.
-    pub fn list(&mut self, origin: &Origin, stage: Stage) {
-        self.index.insert(key(origin), Listed { position: origin.position, stage });
+    /// Where the call waits: as its origin says, or else by its name, or else listed anew.
+    #[inline]
+    fn waits_at(&mut self, origin: &Origin) -> usize {
+        let said = self.listed.get(origin.listed as usize);
+        let waits = |it: &Listed<K>| it.name() == name(origin) && it.running().is_none();
+        if said.is_some_and(waits) {
+            return origin.listed as usize;
+        }
+        let (_, at) = self.enter(origin, |listed| listed.running().is_some());
+        at as usize
+    }
+
+    /// Lists a call as queued, unless one of its name is there that does not `yield` to it: where
+    /// that one stands. And where it is listed now.
+    #[inline]
+    fn enter(
+        &mut self,
+        origin: &Origin,
+        yields: impl FnOnce(&Listed<K>) -> bool,
+    ) -> (Option<Position>, u32) {
+        let (listed, hasher, named) = (&self.listed, &self.hasher, name(origin));
+        let is_named = |at: &u32| listed.get(*at as usize).is_some_and(|it| it.name() == named);
+        let rehash = |at: &u32| hasher.hash_one(listed.get(*at as usize).map(Listed::name));
+        let entry = self.index.entry(hasher.hash_one(Some(named)), is_named, rehash);
+        if let Entry::Occupied(entry) = &entry
+            && let Some(first) = listed.get(*entry.get() as usize)
+            && !yields(first)
+        {
+            return (Some(first.origin.position), *entry.get());
+        }
+        let at = u32::try_from(listed.vacant_key()).expect("calls that are not finished are few");
+        entry.insert(at);
+        self.listed.insert(Listed { origin: *origin, state: State::Waits(Stage::Queued) });
+        (None, at)
     }
 
     /// Takes a call in that is listed as queued.
@@ -160,7 +209,7 @@ impl<K: Clone> Intake<K> {
     /// makes what can cancel the call, of whatever it takes out of it.
     #[inline]
     pub fn poll_next(&mut self, now: Time, cancel: impl FnOnce(&mut Call) -> K) -> Option<Next<K>> {
-        if self.running.len() >= self.limit {
+        if self.running >= self.limit {
             return None;
         }
         let call = self.queue.front_mut()?;
@@ -168,14 +217,16 @@ impl<K: Clone> Intake<K> {
         self.queued_bytes -= call.value.len();
         if origin.deadline <= now {
             self.queue.pop_front();
-            self.index.remove(&key(&origin));
+            self.unlist(&origin);
             return Some(Next::Expired(origin));
         }
         let kept = call.is_queued().then(|| keep(call));
         let cancel = cancel(call);
-        let running = Running { origin, fate: Fate::Wanted, kept, cancel: cancel.clone() };
-        let place = self.running.insert(running);
-        self.list(&origin, Stage::Running(place));
+        let place = self.waits_at(&origin);
+        let running = Running { fate: Fate::Wanted, kept, cancel: cancel.clone() };
+        self.running += 1;
+        // Some of it may have changed since it was listed.
+        self.listed[place] = Listed { origin, state: State::Runs(running) };
         Some(Next::Run(place, cancel))
     }
 
@@ -188,37 +239,56 @@ impl<K: Clone> Intake<K> {
 
     /// How each running handler can be cancelled.
     pub fn cancels(&self) -> impl Iterator<Item = &K> {
-        self.running.iter().map(|(_, running)| running.cancel())
+        let running = self.listed.iter().filter_map(|(_, listed)| listed.running());
+        running.map(|running| &running.cancel)
     }
 
     /// Frees a place.
     #[inline]
-    pub fn finish(&mut self, place: usize) -> Option<Running<K>> {
-        let running = self.running.try_remove(place)?;
-        if let Entry::Occupied(entry) = self.index.entry(key(&running.origin))
-            && entry.get().stage == Stage::Running(place)
-        {
+    pub fn finish(&mut self, place: usize) -> Option<(Origin, Running<K>)> {
+        self.listed.get(place)?.running()?;
+        match self.remove(place)? {
+            Listed { origin, state: State::Runs(running) } => {
+                self.running -= 1;
+                Some((origin, running))
+            }
+            Listed { state: State::Waits(_), .. } => None,
+        }
+    }
+
+    /// Takes a call from the list, and its name unless that is another call's by now.
+    #[inline]
+    fn remove(&mut self, at: usize) -> Option<Listed<K>> {
+        let listed = self.listed.try_remove(at)?;
+        let hash = self.hasher.hash_one(Some(listed.name()));
+        if let Ok(entry) = self.index.find_entry(hash, |it| *it as usize == at) {
             entry.remove();
         }
-        Some(running)
+        Some(listed)
+    }
+
+    /// Where the call of this name is listed.
+    fn find(&self, name: Name) -> Option<usize> {
+        let there = |at: &u32| self.listed.get(*at as usize).is_some_and(|it| it.name() == name);
+        self.index.find(self.hasher.hash_one(Some(name)), there).map(|at| *at as usize)
     }
 
     /// The caller gave up a call of this service. It is no longer listed, unless it runs.
     pub fn cancel(&mut self, service: u16, caller: InstanceId, id: CallId) -> Cancelled<K> {
-        let Entry::Occupied(entry) = self.index.entry((service, caller, id)) else {
+        let found = self.find((service, caller, id));
+        let Some((at, listed)) = found.and_then(|at| Some((at, self.listed.get_mut(at)?))) else {
             return Cancelled::Unknown;
         };
-        let Listed { position, stage } = *entry.get();
-        match stage {
-            Stage::Running(place) => {
-                let Some(running) = self.running.get_mut(place) else { return Cancelled::Unknown };
+        let position = listed.origin.position;
+        match &mut listed.state {
+            State::Runs(running) => {
                 if running.fate == Fate::Wanted {
                     running.fate = Fate::Unwanted;
                 }
                 Cancelled::Running(running.cancel.clone())
             }
-            Stage::Queued => {
-                entry.remove();
+            State::Waits(Stage::Queued) => {
+                self.remove(at);
                 let found = self.queue.iter().position(|call| call.origin.position == position);
                 let Some(call) = found.and_then(|at| self.queue.remove(at)) else {
                     return Cancelled::Unknown;
@@ -227,9 +297,10 @@ impl<K: Clone> Intake<K> {
                 Cancelled::Queued(Box::new(call))
             }
             // It stays where it is until its end can be told.
-            Stage::Held => Cancelled::Elsewhere(position, stage),
-            Stage::Keyed(_) | Stage::BackingOff(_) | Stage::Gated => {
-                entry.remove();
+            State::Waits(Stage::Held) => Cancelled::Elsewhere(position, Stage::Held),
+            State::Waits(stage) => {
+                let stage = *stage;
+                self.remove(at);
                 Cancelled::Elsewhere(position, stage)
             }
         }
@@ -249,31 +320,38 @@ impl<K: Clone> Intake<K> {
             !goes
         });
         self.queued_bytes = self.queue.iter().map(|call| call.value.len()).sum();
-        self.index.retain(|_, listed| {
-            matches!(listed.stage, Stage::Running(_)) || listed.position.partition != partition
-        });
+        let waits =
+            |it: &Listed<K>| it.running().is_none() && it.origin.position.partition == partition;
+        let gone = self.listed.iter().filter(|(_, it)| waits(it)).map(|(at, _)| at);
+        for at in gone.collect::<Vec<_>>() {
+            self.remove(at);
+        }
         (before - self.queue.len() - once.len(), once)
     }
 
     /// Handlers that run.
-    pub fn each_running(&mut self) -> impl Iterator<Item = &mut Running<K>> {
-        self.running.iter_mut().map(|(_, running)| running)
+    pub fn each_running(&mut self) -> impl Iterator<Item = (&Origin, &mut Running<K>)> {
+        self.listed.iter_mut().filter_map(|(_, listed)| match &mut listed.state {
+            State::Runs(running) => Some((&listed.origin, running)),
+            State::Waits(_) => None,
+        })
     }
 
-    /// The call is nowhere any more.
+    /// The call waits nowhere any more.
     pub fn unlist(&mut self, origin: &Origin) {
-        self.index.remove(&key(origin));
+        let waits = |at: &usize| self.listed.get(*at).is_some_and(|it| it.running().is_none());
+        if let Some(at) = self.find(name(origin)).filter(waits) {
+            self.remove(at);
+        }
     }
 
     /// Cuts off the handlers of a partition's calls with keys, for another server is about to run
     /// the next calls of these keys; how each can be cancelled.
     pub fn cut_off(&mut self, partition: PartitionId) -> impl Iterator<Item = K> {
-        let running = self.running.iter_mut().map(|(_, running)| running);
-        let of_keys = running.filter(move |it| {
-            let origin = &it.origin;
+        let of_keys = self.each_running().filter(move |(origin, it)| {
             origin.key.is_some() && origin.position.partition == partition && it.fate != Fate::Left
         });
-        of_keys.map(|running| {
+        of_keys.map(|(_, running)| {
             running.fate = Fate::Left;
             running.cancel.clone()
         })
@@ -281,12 +359,11 @@ impl<K: Clone> Intake<K> {
 
     /// The keys of a partition whose handlers were cut off and have not ended yet.
     pub fn cut_off_keys(&self, partition: PartitionId) -> impl Iterator<Item = KeyHash> {
-        let left = self.running.iter().filter(|(_, running)| running.fate == Fate::Left);
-        let there = move |running: &Running<K>| {
-            let origin = &running.origin;
+        let left = self.listed.iter().map(|(_, listed)| listed);
+        let left = left.filter(|it| it.running().is_some_and(|it| it.fate == Fate::Left));
+        left.filter_map(move |Listed { origin, .. }| {
             (origin.position.partition == partition).then_some(origin.key).flatten()
-        };
-        left.filter_map(move |(_, running)| there(running))
+        })
     }
 
     /// Whether enough waits here and `before` it, calls and their bytes: as many calls as may run,
@@ -307,8 +384,8 @@ impl<K: Clone> Intake<K> {
     }
 
     /// Calls that run.
-    pub fn running(&self) -> usize {
-        self.running.len()
+    pub const fn running(&self) -> usize {
+        self.running
     }
 
     /// How many may run.
@@ -324,8 +401,7 @@ fn keep(call: &Call) -> Box<Call> {
     kept
 }
 
-/// What tells calls apart: a client numbers the calls of each service anew.
-const fn key(origin: &Origin) -> (u16, InstanceId, CallId) {
+const fn name(origin: &Origin) -> Name {
     (origin.position.partition.service, origin.caller, origin.id)
 }
 

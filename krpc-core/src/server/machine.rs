@@ -282,8 +282,7 @@ impl<K: Clone> ServerMachine<K> {
 
     /// A handler is done: its outcome goes to the caller.
     pub fn finish(&mut self, place: usize, outcome: Outcome<'_>, metadata: &Metadata, now: Time) {
-        let Some(running) = self.intake.finish(place) else { return };
-        let origin = running.origin;
+        let Some((origin, running)) = self.intake.finish(place) else { return };
         match (running.fate, running.kept) {
             (Fate::Wanted, None) => self.reply(&origin, outcome, metadata, now),
             (Fate::Wanted, Some(call)) => {
@@ -376,7 +375,7 @@ impl<K: Clone> ServerMachine<K> {
         {
             return self.set_aside(call, left, now);
         }
-        if let Some(first) = self.intake.admit(&origin) {
+        if let Some(first) = self.intake.admit(&mut call.origin) {
             self.repeated(origin.position, first);
             return;
         }
@@ -451,9 +450,8 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     pub(super) fn finish_all(&mut self, positions: Cookies<Position>) {
-        let of_one_record = |a: &Position, b: &Position| {
-            (a.partition, a.offset) == (b.partition, b.offset)
-        };
+        let of_one_record =
+            |a: &Position, b: &Position| (a.partition, a.offset) == (b.partition, b.offset);
         for calls in positions.chunk_by(of_one_record) {
             self.settle_of(calls);
         }

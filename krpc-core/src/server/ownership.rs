@@ -127,11 +127,11 @@ impl<K: Clone> ServerMachine<K> {
     /// Handlers of at-most-once calls are cut off, and nobody executes these calls again.
     pub(super) fn give_up_early(&mut self, which: impl Fn(&Origin) -> bool, now: Time) {
         let mut cut_off = Vec::new();
-        for running in self.intake.each_running().filter(|running| which(&running.origin)) {
-            if running.fate == Fate::Wanted && self.ledger.is_early(running.origin.position) {
+        for (origin, running) in self.intake.each_running().filter(|(origin, _)| which(origin)) {
+            if running.fate == Fate::Wanted && self.ledger.is_early(origin.position) {
                 running.fate = Fate::Left;
-                self.cancels.push_back(running.cancel().clone());
-                cut_off.push(running.origin);
+                self.cancels.push_back(running.cancel.clone());
+                cut_off.push(*origin);
             }
         }
         for origin in cut_off {

@@ -178,7 +178,7 @@ impl<K: Clone> ServerMachine<K> {
         // Others of its key do not wait for it.
         call.origin.key = None;
         call.verdict.get_or_insert_default().denied = true;
-        match self.intake.admit(&call.origin) {
+        match self.intake.admit(&mut call.origin) {
             Some(first) => self.repeated(call.origin.position, first),
             None => self.hold(call),
         }

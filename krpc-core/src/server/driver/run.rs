@@ -90,7 +90,8 @@ impl Shared {
                     responder.finish(Outcome::Status(status), Metadata::new());
                     continue;
                 }
-                let incoming = Incoming::new(call, context, responder, here && self.pace.is_quick());
+                let incoming =
+                    Incoming::new(call, context, responder, here && self.pace.is_quick());
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not the thread that reads records.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -116,12 +117,7 @@ impl Shared {
     }
 
     /// The next calls that may run, at most a batch.
-    fn next_calls(
-        &self,
-        machine: &mut ServerMachine<Context>,
-        now: Time,
-        calls: &mut Vec<Work>,
-    ) {
+    fn next_calls(&self, machine: &mut ServerMachine<Context>, now: Time, calls: &mut Vec<Work>) {
         let clock = machine.clock.clone();
         let context = |call: &mut Call| {
             let (key, due) = call.terms.as_mut().map_or((None, None), |terms| {

@@ -28,6 +28,7 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
         key: None,
         silent: false,
         delayed: false,
+        listed: u32::MAX,
     };
     Call {
         origin,
@@ -46,8 +47,8 @@ fn call(id: u64, partition: u32, deadline: u64) -> Call {
 }
 
 /// Takes a call in, unless it is here already.
-fn offer(intake: &mut Intake<u64>, call: Call) -> Option<Position> {
-    let first = intake.admit(&call.origin);
+fn offer(intake: &mut Intake<u64>, mut call: Call) -> Option<Position> {
+    let first = intake.admit(&mut call.origin);
     if first.is_none() {
         intake.offer(call);
     }
@@ -56,7 +57,7 @@ fn offer(intake: &mut Intake<u64>, call: Call) -> Option<Position> {
 
 fn run(intake: &mut Intake<u64>, now: u64) -> Option<usize> {
     match intake.poll_next(Time::from_micros(now), |_| 7)? {
-        Next::Run(place, ..) => Some(place),
+        Next::Run(place, ..) => intake.take_next().map(|_| place),
         next => panic!("{next:?}"),
     }
 }
@@ -68,13 +69,13 @@ fn no_more_than_the_limit_runs_and_order_is_kept() {
         assert_eq!(offer(&mut intake, call(id, 0, 100)), None);
     }
     let first = run(&mut intake, 0).unwrap();
-    assert_eq!(intake.running[first].origin.id, CallId(0));
+    assert_eq!(intake.listed[first].origin.id, CallId(0));
     run(&mut intake, 0).unwrap();
     assert_eq!(run(&mut intake, 0), None);
     assert!(intake.is_full((0, 0)));
     intake.finish(first).unwrap();
     let third = run(&mut intake, 0).unwrap();
-    assert_eq!(intake.running[third].origin.id, CallId(2));
+    assert_eq!(intake.listed[third].origin.id, CallId(2));
     assert_eq!((intake.running(), intake.queued()), (2, 2));
 }
 
@@ -98,7 +99,7 @@ fn cancel_meets_queued_running_and_unknown_calls() {
     assert!(matches!(intake.cancel(0, caller, CallId(2)), Cancelled::Queued(_)));
     assert!(matches!(intake.cancel(0, caller, CallId(3)), Cancelled::Unknown));
     assert!(matches!(intake.cancel(0, InstanceId::ANY, CallId(1)), Cancelled::Unknown));
-    assert_eq!(intake.finish(place).unwrap().fate, Fate::Unwanted);
+    assert_eq!(intake.finish(place).unwrap().1.fate, Fate::Unwanted);
     assert!(matches!(intake.cancel(0, caller, CallId(1)), Cancelled::Unknown));
 }
 
@@ -177,7 +178,7 @@ fn a_call_that_was_cut_off_is_taken_again() {
     assert_eq!(intake.cut_off(partition).count(), 0, "once");
     assert_eq!(intake.cut_off_keys(partition).collect::<Vec<_>>(), [key]);
     assert_eq!(offer(&mut intake, keyed), None);
-    assert_eq!(intake.finish(place).unwrap().fate, Fate::Left);
+    assert_eq!(intake.finish(place).unwrap().1.fate, Fate::Left);
     assert_eq!(intake.cut_off_keys(partition).count(), 0);
     let caller = InstanceId::from_bytes([1; 16]);
     let cancelled = intake.cancel(0, caller, CallId(1));
@@ -191,8 +192,8 @@ fn what_waits_elsewhere_is_found_by_one_look_and_goes_with_its_partition() {
     let key = Keys::new().hash(b"key");
     let stages = [Stage::Keyed(key), Stage::BackingOff((Time::MAX, 1))];
     for (id, stage) in (0..).zip(stages) {
-        let origin = call(id, 0, 100).origin;
-        assert_eq!(intake.admit(&origin), None);
+        let mut origin = call(id, 0, 100).origin;
+        assert_eq!(intake.admit(&mut origin), None);
         intake.list(&origin, stage);
         let cancelled = intake.cancel(0, caller, CallId(id));
         let Cancelled::Elsewhere(at, there) = cancelled else { panic!("{cancelled:?}") };
@@ -200,7 +201,33 @@ fn what_waits_elsewhere_is_found_by_one_look_and_goes_with_its_partition() {
         assert!(matches!(intake.cancel(0, caller, CallId(id)), Cancelled::Unknown));
         intake.list(&origin, stage);
         assert_eq!(intake.forget_queued(origin.position.partition).0, 0);
-        assert_eq!(intake.admit(&origin), None, "it is not known any more");
+        assert_eq!(intake.admit(&mut origin), None, "it is not known any more");
         intake.forget_queued(origin.position.partition);
     }
+}
+
+/// Its origin says where it was; another may be there by now.
+#[test]
+fn a_call_that_ended_and_waits_again_is_listed_anew_and_not_in_anothers_place() {
+    let mut intake = Intake::new(2);
+    let again = offer_kept(&mut intake, call(1, 0, 100));
+    let place = run(&mut intake, 0).unwrap();
+    intake.finish(place).unwrap();
+    let other = offer_kept(&mut intake, call(2, 0, 100));
+    assert_eq!(again.listed, other.listed, "the place was free");
+    let due = Stage::BackingOff((Time::MAX, 1));
+    intake.list(&again, due);
+    let cancelled = intake.cancel(0, again.caller, again.id);
+    assert!(matches!(cancelled, Cancelled::Elsewhere(_, stage) if stage == due));
+    let cancelled = intake.cancel(0, other.caller, other.id);
+    assert!(matches!(cancelled, Cancelled::Queued(call) if call.origin.id == other.id));
+    assert!(intake.listed.is_empty() && intake.index.is_empty());
+}
+
+/// As [`offer`], and where it is listed then.
+fn offer_kept(intake: &mut Intake<u64>, mut call: Call) -> Origin {
+    assert_eq!(intake.admit(&mut call.origin), None);
+    let origin = call.origin;
+    intake.offer(call);
+    origin
 }

@@ -51,6 +51,7 @@ fn call(keys: &Keys, key: &str, position: Position) -> Call {
         key: Some(keys.hash(key.as_bytes())),
         silent: false,
         delayed: false,
+        listed: u32::MAX,
     };
     Call {
         origin,
