@@ -257,7 +257,7 @@ impl Client {
     fn after(&mut self, cx: &mut Ctx) {
         let Some(up) = &mut self.up else { return };
         up.port.flush(&mut up.machine, cx);
-        while let Some(call) = up.machine.poll_wake() {
+        for call in up.machine.take_wakes() {
             // Only a bug leaves a waiter behind that nobody looks after.
             if up.waiting.contains_key(&call) {
                 up.woken.insert(call, (cx.now, up.port.refused == Some(cx.now)));

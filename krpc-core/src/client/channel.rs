@@ -21,7 +21,6 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -337,7 +336,7 @@ impl ServiceChannel {
         let refused = flush(&mut *machine, &**transport, now);
         self.alarm.set(machine.next_timeout());
         // Woken outside the lock: a waker may run anything.
-        let wakers: SmallVec<[_; 1]> = std::iter::from_fn(|| machine.poll_wake()).collect();
+        let wakers = machine.take_wakes();
         drop(machine);
         wakers.into_iter().for_each(Waker::wake);
         if let Some((service, status)) = refused {

@@ -1,15 +1,15 @@
 //! A client's machine for one service: registers calls, fills lanes, ends calls.
 //!
 //! Pure: the driver ([`super::channel`]) brings events, time and waiters, and takes away what is
-//! to be sent ([`ClientMachine::poll_transmit`]) and whom to wake ([`ClientMachine::poll_wake`]).
+//! to be sent ([`ClientMachine::poll_transmit`]) and whom to wake ([`ClientMachine::take_wakes`]).
 //!
 //! from: [`super::call`], and records from the transport
 //! to: [`crate::outbox`], [`super::pending`]
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     balance::Balance,
@@ -60,7 +60,8 @@ pub struct ClientMachine<W> {
     pub(super) pending: Pending<W>,
     pub(super) balance: Balance,
     pub(super) clock: BrokerClock,
-    wake: VecDeque<W>,
+    /// A call alone needs no list.
+    wake: SmallVec<[W; 1]>,
     pub(super) closed: Option<Status>,
     /// Calls that end when they are stored: nearly always none, and then reports end nothing.
     pub(super) receipts: usize,
@@ -78,7 +79,7 @@ impl<W> ClientMachine<W> {
             pending: Pending::default(),
             balance: Balance::new(setup.topology.call_partitions, setup.seed),
             clock: BrokerClock::default(),
-            wake: VecDeque::new(),
+            wake: SmallVec::new(),
             closed: None,
             receipts: 0,
             hint: None,
@@ -242,9 +243,9 @@ impl<W> ClientMachine<W> {
         self.outbox.awaits_report()
     }
 
-    /// The next waiter to wake, after the lock is released.
-    pub fn poll_wake(&mut self) -> Option<W> {
-        self.wake.pop_front()
+    /// Whom to wake, in this order, after the lock is released.
+    pub fn take_wakes(&mut self) -> SmallVec<[W; 1]> {
+        std::mem::take(&mut self.wake)
     }
 
     /// When [`ClientMachine::handle_timeout`] has something to do.

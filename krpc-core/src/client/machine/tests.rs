@@ -115,7 +115,7 @@ fn a_call_ends_with_its_reply() {
     assert_eq!(sent(&mut machine), [(id, "request")]);
     assert_eq!(machine.poll_call(id, &8), None);
     arrive(&mut machine, ME, 0, &[reply(id)]);
-    assert_eq!(machine.poll_wake(), Some(8), "whoever asked last");
+    assert_eq!(machine.take_wakes()[..], [8], "whoever asked last");
     let completion = machine.poll_call(id, &8).unwrap();
     assert_eq!((completion.server, code(completion)), (SERVER, None));
     assert_eq!((machine.in_flight(), machine.dropped().faults()), (0, 0));
@@ -217,7 +217,7 @@ fn a_request_that_cannot_be_delivered_ends_its_call() {
     let status = Status::new(Code::InvalidArgument, "too large for the broker");
     let failed = Delivery::Failed { status, payload: &transmit.payload };
     machine.handle_delivered(transmit.token, &failed, NOW);
-    assert_eq!(machine.poll_wake(), Some(7));
+    assert_eq!(machine.take_wakes()[..], [7]);
     assert_eq!(code(machine.poll_call(id, &7).unwrap()), Some(Code::InvalidArgument));
 }
 

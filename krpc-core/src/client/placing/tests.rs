@@ -148,7 +148,7 @@ fn a_one_way_call_ends_with_the_report_of_its_record() {
     assert_eq!(machine.next_timeout(), Some(NOW + SECOND), "nobody waits for a week");
     assert_eq!(machine.poll_call(id, &7), None);
     deliver(&mut machine, &transmit, 41);
-    assert_eq!(machine.poll_wake(), Some(7));
+    assert_eq!(machine.take_wakes()[..], [7]);
     let partition = transmit.target.partition;
     let place = Place { partition, offset: Some(41), index: 0 };
     assert_eq!(machine.poll_call(id, &7).unwrap().ending, Ending::Stored(place));
