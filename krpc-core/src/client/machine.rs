@@ -332,7 +332,9 @@ impl<W> ClientMachine<W> {
         match answered {
             Some((call, waiter)) => {
                 self.balance.finished(call.partition, Some(server));
-                self.wake.extend(waiter);
+                if let Some(waiter) = waiter {
+                    self.wake.push(waiter);
+                }
             }
             None => self.inbox.count(DropCause::UnknownCall),
         }

@@ -292,6 +292,7 @@ impl<W> Pending<W> {
         self.slots.get_mut(index as usize).filter(|slot| slot.0 == uses).map(|(_, slot)| slot)
     }
 
+    #[inline]
     fn release(&mut self, call: CallId) -> Option<Slot<W>> {
         let free = self.free;
         let slot = self.slot(call)?;

@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
         if first < 0x80 { Ok(u64::from(first)) } else { self.varint_rest(first) }
     }
 
+    #[inline]
     fn varint_rest(&mut self, first: u8) -> Result<u64, WireError> {
         let mut value = u64::from(first & 0x7f);
         let mut shift = 0;
