@@ -14,6 +14,7 @@ mod seals;
 use std::{collections::VecDeque, time::Duration};
 
 use foldhash::{HashMap, HashMapExt};
+use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
@@ -112,8 +113,12 @@ pub struct Outbox<C> {
     /// expects it.
     header: Header,
     next_token: u64,
-    lanes: HashMap<LaneKey, Lane<C>>,
-    ready: VecDeque<LaneKey>,
+    lanes: Slab<Lane<C>>,
+    by_key: HashMap<LaneKey, usize>,
+    /// The lane that was pushed to last, if it is there: the next frame is nearly always for it.
+    last: usize,
+    /// Lanes that may send; none of them is forgotten.
+    ready: VecDeque<usize>,
     in_flight: HashMap<u64, Flight<C>>,
     retries: VecDeque<(Time, LaneKey, Packet<C>)>,
     /// Frames in lanes.
@@ -128,6 +133,7 @@ pub struct Outbox<C> {
 
 #[derive(Debug)]
 struct Lane<C> {
+    key: LaneKey,
     gathering: Packet<C>,
     full: VecDeque<Packet<C>>,
     flying: usize,
@@ -164,6 +170,8 @@ struct Packet<C> {
 #[derive(Debug)]
 struct Flight<C> {
     lane: LaneKey,
+    /// Where that lane is: it stays as long as something of it flies.
+    at: usize,
     frames: usize,
     cookies: Cookies<C>,
     give_up: Time,
@@ -197,13 +205,6 @@ impl<C> Default for Packet<C> {
     }
 }
 
-impl<C> Default for Lane<C> {
-    fn default() -> Self {
-        let (gathering, full) = (Packet::default(), VecDeque::new());
-        Self { gathering, full, flying: 0, queued: false, note: Note::default() }
-    }
-}
-
 impl<C> Outbox<C> {
     /// An outbox of the instance `me`, whose packets hold at most `max_packet` bytes and name
     /// `reply_to` as the way back.
@@ -212,7 +213,9 @@ impl<C> Outbox<C> {
             max_packet,
             header: Header { sender: me, destination: InstanceId::ANY, sequence: 0, reply_to },
             next_token: 0,
-            lanes: HashMap::new(),
+            lanes: Slab::new(),
+            by_key: HashMap::new(),
+            last: 0,
             ready: VecDeque::new(),
             in_flight: HashMap::new(),
             retries: VecDeque::new(),
@@ -239,7 +242,9 @@ impl<C> Outbox<C> {
         give_up: Time,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
     ) -> Result<&mut Note, WireError> {
-        let lane = self.lanes.entry(key).or_default();
+        let at = self.lane(key);
+        self.last = at;
+        let lane = &mut self.lanes[at];
         if lane.gathering.payload.is_empty() {
             lane.gathering.payload = self.spare.pop().unwrap_or_default();
             self.header.destination = key.destination;
@@ -279,9 +284,23 @@ impl<C> Outbox<C> {
         }
         if !lane.queued && lane.may_send() {
             lane.queued = true;
-            self.ready.push_back(key);
+            self.ready.push_back(at);
         }
         Ok(&mut lane.note)
+    }
+
+    /// Where a lane is, which is made if it is not there.
+    #[inline]
+    fn lane(&mut self, key: LaneKey) -> usize {
+        match self.lanes.get(self.last) {
+            Some(lane) if lane.key == key => self.last,
+            _ => self.look_up(key),
+        }
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, key: LaneKey) -> usize {
+        *self.by_key.entry(key).or_insert_with(|| self.lanes.insert(Lane::new(key)))
     }
 
     /// More frames are about to come: packets wait for them, at most 2 ms from the first time that
@@ -309,7 +328,7 @@ impl<C> Outbox<C> {
     ) -> Report<C> {
         let Some(flight) = self.in_flight.remove(&token) else { return Report::Unknown };
         self.stalled = None;
-        self.land(flight.lane);
+        self.land(flight.at);
         match result {
             Ok(()) => Report::Stored { cookies: flight.cookies, sent: flight.sent },
             Err((status, payload))
@@ -341,7 +360,7 @@ impl<C> Outbox<C> {
         now: Time,
     ) -> Option<(Cookies<C>, Status)> {
         let flight = self.in_flight.remove(&transmit.token)?;
-        self.land(flight.lane);
+        self.land(flight.at);
         match rejected {
             Rejected::Failed(status) => Some((flight.cookies, status)),
             Rejected::Full => {
@@ -371,8 +390,8 @@ impl<C> Outbox<C> {
             return None;
         }
         loop {
-            let key = self.ready.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            let at = self.ready.pop_front()?;
+            let lane = &mut self.lanes[at];
             lane.queued = false;
             let packet = match lane.full.pop_front() {
                 Some(packet) => packet,
@@ -382,13 +401,14 @@ impl<C> Outbox<C> {
             lane.flying += 1;
             if lane.may_send() {
                 lane.queued = true;
-                self.ready.push_back(key);
+                self.ready.push_back(at);
             }
+            let key = lane.key;
             let token = self.next_token;
             self.next_token += 1;
             let Packet { payload, frames, cookies, give_up, sealed } = packet;
             self.waiting -= frames;
-            let flight = Flight { lane: key, frames, cookies, give_up, sent: now, sealed };
+            let flight = Flight { lane: key, at, frames, cookies, give_up, sent: now, sealed };
             self.in_flight.insert(token, flight);
             return Some(Transmit { target: key.target, token, payload });
         }
@@ -415,32 +435,39 @@ impl<C> Outbox<C> {
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
             && self.retries.is_empty()
-            && self.lanes.values().all(|lane| lane.is_empty())
+            && self.lanes.iter().all(|(_, lane)| lane.is_empty())
     }
 
-    fn land(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
+    fn land(&mut self, at: usize) {
+        let lane = &mut self.lanes[at];
         lane.flying = lane.flying.saturating_sub(1);
         if !lane.queued && lane.may_send() {
             lane.queued = true;
-            self.ready.push_back(key);
+            self.ready.push_back(at);
         } else if lane.flying == 0 && lane.is_empty() && self.lanes.len() > IDLE_LANES {
-            self.lanes.remove(&key);
+            let lane = self.lanes.remove(at);
+            self.by_key.remove(&lane.key);
         }
     }
 
     fn requeue(&mut self, key: LaneKey, packet: Packet<C>) {
-        let lane = self.lanes.entry(key).or_default();
+        let at = self.lane(key);
+        let lane = &mut self.lanes[at];
         self.waiting += packet.frames;
         lane.full.push_front(packet);
         if !lane.queued {
             lane.queued = true;
-            self.ready.push_back(key);
+            self.ready.push_back(at);
         }
     }
 }
 
 impl<C> Lane<C> {
+    fn new(key: LaneKey) -> Self {
+        let (gathering, full) = (Packet::default(), VecDeque::new());
+        Self { key, gathering, full, flying: 0, queued: false, note: Note::default() }
+    }
+
     fn may_send(&self) -> bool {
         !self.full.is_empty() || (self.gathering.frames > 0 && self.flying < PACKETS_IN_FLIGHT)
     }

@@ -264,7 +264,8 @@ fn idle_lanes_are_forgotten_beyond_the_cap() {
         stored(&mut outbox, token);
     }
     assert_eq!(outbox.lanes.len(), IDLE_LANES);
-    assert!(outbox.lanes.contains_key(&lane(0)) && !outbox.lanes.contains_key(&lane(1)));
+    assert!(outbox.by_key.contains_key(&lane(0)) && !outbox.by_key.contains_key(&lane(1)));
+    assert_eq!(outbox.by_key.len(), IDLE_LANES);
     let (before, _) = poll(&mut outbox).unwrap();
     push_to(&mut outbox, lane(1), 3, 1).unwrap();
     assert_eq!(poll(&mut outbox), Some((before + 1, vec![3])), "where its reader expects it");
