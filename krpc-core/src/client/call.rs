@@ -402,17 +402,6 @@ impl State {
                     *self = Self::Done;
                     return Poll::Ready(Ok((completion, 1)));
                 }
-                Self::Built(request) => {
-                    let sent = send(request, cx);
-                    let Self::Built(request) = std::mem::replace(self, Self::Done) else {
-                        continue;
-                    };
-                    if let Some(id) = sent? {
-                        *self = Self::InFlight(id, request.client);
-                        return Poll::Pending;
-                    }
-                    *self = Self::unsent(request)?;
-                }
                 Self::Repeated(attempts) => {
                     let completion = ready!(attempts.poll(cx));
                     let sent = attempts.sent();
@@ -421,43 +410,44 @@ impl State {
                 }
                 Self::Opening(opening) => {
                     let opened = ready!(opening.0.as_mut().poll(cx));
-                    let Self::Opening(opening) = std::mem::replace(self, Self::Done) else {
-                        continue;
-                    };
-                    opened?;
-                    *self = Self::Built(opening.1);
+                    if let Err(status) = opened {
+                        *self = Self::Done;
+                        return Poll::Ready(Err(status));
+                    }
                 }
-                Self::Done => panic!("a call was polled after it ended"),
+                Self::Built(_) | Self::Done => {}
+            }
+            let mut request = match std::mem::replace(self, Self::Done) {
+                Self::Built(request) => request,
+                Self::Opening(opening) => opening.1,
+                _ => panic!("a call was polled after it ended"),
+            };
+            if let Some(status) = request.mistake() {
+                return Poll::Ready(Err(status));
+            }
+            // Asked once: it may become so in between.
+            if !request.client.service().is_ready() {
+                *self = Self::opening(request)?;
+            } else if request.may_repeat() {
+                *self = Self::Repeated(Box::new(Attempts::new(request)));
+            } else {
+                *self = Self::InFlight(start(&request, None, cx)?, request.client);
+                return Poll::Pending;
             }
         }
     }
 
-    /// A call that cannot be sent at once, or only as one that may be sent again.
+    /// A call whose service is not open yet.
     #[cold]
-    fn unsent(mut request: Request) -> Result<Self, Status> {
-        let service = request.client.service();
-        if service.is_ready() {
-            return Ok(Self::Repeated(Box::new(Attempts::new(request))));
-        }
-        let (service, now) = (Arc::clone(service), service.clock().now());
+    fn opening(mut request: Request) -> Result<Self, Status> {
+        let service = Arc::clone(request.client.service());
+        let now = service.clock().now();
         let deadline = request.deadline(now);
         request.deadline = Some(deadline);
         match deadline <= now {
             true => Err(no_time()),
             false => Ok(Self::Opening(Box::new((Box::pin(open(service, deadline)), request)))),
         }
-    }
-}
-
-/// Sends it, if it can be sent now and is sent once.
-#[inline]
-fn send(request: &mut Request, cx: &TaskContext<'_>) -> Result<Option<CallId>, Status> {
-    if let Some(status) = request.mistake() {
-        return Err(status);
-    }
-    match request.client.service().is_ready() && !request.may_repeat() {
-        true => start(request, None, cx).map(Some),
-        false => Ok(None),
     }
 }
 
