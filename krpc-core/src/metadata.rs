@@ -1,5 +1,7 @@
 //! Key–value pairs that travel with a call or a reply.
 
+use std::fmt;
+
 use crate::{
     status::{Code, Status},
     wire::{
@@ -12,14 +14,20 @@ use crate::{
 ///
 /// At most 64 entries and 8 KiB of keys and values together. Keys are ASCII without control
 /// characters or spaces, compared as they are; by convention lower case.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     /// Absent if there are none, as with nearly every call: what has metadata is moved about.
     pairs: Option<Box<Pairs>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 struct Pairs(Vec<(String, String)>);
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 impl Metadata {
     /// No pairs; does not allocate.
