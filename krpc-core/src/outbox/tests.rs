@@ -272,6 +272,25 @@ fn idle_lanes_are_forgotten_beyond_the_cap() {
 }
 
 #[test]
+fn a_lane_that_was_forgotten_is_not_taken_for_the_one_in_its_place() {
+    let mut outbox = outbox(MAX_PACKET_BYTES);
+    let last = u32::try_from(IDLE_LANES).unwrap();
+    (0..=last).for_each(|partition| push_to(&mut outbox, lane(partition), 1, 1).unwrap());
+    let mut sent: Vec<_> = std::iter::from_fn(|| outbox.poll_transmit(NOW)).collect();
+    stored(&mut outbox, sent.pop().unwrap().token);
+    assert!(!outbox.by_key.contains_key(&lane(last)), "pushed to last, and forgotten");
+    for (cookie, partition) in [(2, last + 1), (3, last)] {
+        push_to(&mut outbox, lane(partition), cookie, 1).unwrap();
+        let transmit = outbox.poll_transmit(NOW).unwrap();
+        assert_eq!((open(&transmit).1, transmit.target), (vec![cookie], lane(partition).target));
+        // It is forgotten with its only packet, and there again with it.
+        assert!(outbox.handle_rejected(transmit, Rejected::Full, NOW).is_none());
+        outbox.handle_timeout(NOW + RETRY_BACKOFF);
+        assert_eq!(poll(&mut outbox).unwrap().1, [cookie]);
+    }
+}
+
+#[test]
 fn a_note_is_due_once_for_each_epoch_and_interval() {
     let interval = Duration::from_millis(100);
     let mut note = Note::default();
