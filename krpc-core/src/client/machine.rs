@@ -51,7 +51,7 @@ pub struct ClientSetup {
 }
 
 /// See the module. Events: `handle_*`; verbs: `start`, `start_beside`, `poll_call`, `cancel`,
-/// `close`; what to do: `poll_*`, `next_timeout`.
+/// `close`; what to do: `poll_*`, `take_wakes`, `next_timeout`.
 #[derive(Debug)]
 pub struct ClientMachine<W> {
     pub(super) setup: ClientSetup,

@@ -310,9 +310,9 @@ impl<W> Pending<W> {
     }
 }
 
-/// Long numbers cost as much to write and to read as the rest of a frame, so ids grow as slowly as
-/// they can: the lower half of the index, which is all of it in nearly every client, the uses, the
-/// rest of the index.
+/// Long numbers cost as much to write and to read as the rest of a frame, so ids grow slowly: the
+/// lower half of the index, which is all of it in nearly every client, the uses, the rest of the
+/// index.
 fn id(index: u32, uses: u32) -> CallId {
     let (low, high) = (u64::from(index & 0xffff), u64::from(index >> 16));
     CallId(high << 48 | u64::from(uses) << 16 | low)

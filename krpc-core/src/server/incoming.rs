@@ -49,7 +49,7 @@ pub struct Origin {
     pub silent: bool,
     /// It was made to be executed later.
     pub delayed: bool,
-    /// Where it is listed among the calls that have not ended, if it is.
+    /// Where it was listed last among the calls that have not ended: another may be there by now.
     pub listed: u32,
 }
 

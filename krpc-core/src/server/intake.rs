@@ -157,9 +157,7 @@ impl<K: Clone> Intake<K> {
     /// The call waits here now.
     pub fn list(&mut self, origin: &Origin, stage: Stage) {
         let at = self.waits_at(origin);
-        if let Some(listed) = self.listed.get_mut(at) {
-            listed.state = State::Waits(stage);
-        }
+        self.listed[at] = Listed { origin: *origin, state: State::Waits(stage) };
     }
 
     /// Where the call waits: as its origin says, or else by its name, or else listed anew.
@@ -183,14 +181,15 @@ impl<K: Clone> Intake<K> {
         yields: impl FnOnce(&Listed<K>) -> bool,
     ) -> (Option<Position>, u32) {
         let (listed, hasher, named) = (&self.listed, &self.hasher, name(origin));
-        let is_named = |at: &u32| listed.get(*at as usize).is_some_and(|it| it.name() == named);
-        let rehash = |at: &u32| hasher.hash_one(listed.get(*at as usize).map(Listed::name));
-        let entry = self.index.entry(hasher.hash_one(Some(named)), is_named, rehash);
-        if let Entry::Occupied(entry) = &entry
-            && let Some(first) = listed.get(*entry.get() as usize)
-            && !yields(first)
-        {
-            return (Some(first.origin.position), *entry.get());
+        // What is in the table is in the list.
+        let is_named = |at: &u32| listed[*at as usize].name() == named;
+        let rehash = |at: &u32| hasher.hash_one(listed[*at as usize].name());
+        let entry = self.index.entry(hasher.hash_one(named), is_named, rehash);
+        if let Entry::Occupied(entry) = &entry {
+            let first = &listed[*entry.get() as usize];
+            if !yields(first) {
+                return (Some(first.origin.position), *entry.get());
+            }
         }
         let at = u32::try_from(listed.vacant_key()).expect("calls that are not finished are few");
         entry.insert(at);
@@ -240,7 +239,7 @@ impl<K: Clone> Intake<K> {
     /// How each running handler can be cancelled.
     pub fn cancels(&self) -> impl Iterator<Item = &K> {
         let running = self.listed.iter().filter_map(|(_, listed)| listed.running());
-        running.map(|running| &running.cancel)
+        running.take(self.running).map(|running| &running.cancel)
     }
 
     /// Frees a place.
@@ -260,7 +259,7 @@ impl<K: Clone> Intake<K> {
     #[inline]
     fn remove(&mut self, at: usize) -> Option<Listed<K>> {
         let listed = self.listed.try_remove(at)?;
-        let hash = self.hasher.hash_one(Some(listed.name()));
+        let hash = self.hasher.hash_one(listed.name());
         if let Ok(entry) = self.index.find_entry(hash, |it| *it as usize == at) {
             entry.remove();
         }
@@ -269,8 +268,8 @@ impl<K: Clone> Intake<K> {
 
     /// Where the call of this name is listed.
     fn find(&self, name: Name) -> Option<usize> {
-        let there = |at: &u32| self.listed.get(*at as usize).is_some_and(|it| it.name() == name);
-        self.index.find(self.hasher.hash_one(Some(name)), there).map(|at| *at as usize)
+        let there = |at: &u32| self.listed[*at as usize].name() == name;
+        self.index.find(self.hasher.hash_one(name), there).map(|at| *at as usize)
     }
 
     /// The caller gave up a call of this service. It is no longer listed, unless it runs.
@@ -331,10 +330,12 @@ impl<K: Clone> Intake<K> {
 
     /// Handlers that run.
     pub fn each_running(&mut self) -> impl Iterator<Item = (&Origin, &mut Running<K>)> {
-        self.listed.iter_mut().filter_map(|(_, listed)| match &mut listed.state {
+        let running = self.listed.iter_mut().filter_map(|(_, listed)| match &mut listed.state {
             State::Runs(running) => Some((&listed.origin, running)),
             State::Waits(_) => None,
-        })
+        });
+        // Many more may wait.
+        running.take(self.running)
     }
 
     /// The call waits nowhere any more.
@@ -359,10 +360,10 @@ impl<K: Clone> Intake<K> {
 
     /// The keys of a partition whose handlers were cut off and have not ended yet.
     pub fn cut_off_keys(&self, partition: PartitionId) -> impl Iterator<Item = KeyHash> {
-        let left = self.listed.iter().map(|(_, listed)| listed);
-        let left = left.filter(|it| it.running().is_some_and(|it| it.fate == Fate::Left));
-        left.filter_map(move |Listed { origin, .. }| {
-            (origin.position.partition == partition).then_some(origin.key).flatten()
+        let running = self.listed.iter().filter_map(|(_, it)| Some((&it.origin, it.running()?)));
+        running.take(self.running).filter_map(move |(origin, running)| {
+            let left = running.fate == Fate::Left && origin.position.partition == partition;
+            left.then_some(origin.key).flatten()
         })
     }
 

@@ -227,17 +227,6 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
-    /// Calls of one record are finished.
-    #[inline]
-    pub(super) fn settle_of(&mut self, calls: &[Position]) {
-        let Some(Position { partition, offset, .. }) = calls.first().copied() else { return };
-        if self.keys.is_empty() && partition.class().is_none() {
-            self.ledger.finish_of(partition, offset, calls.iter().map(|call| call.index));
-        } else {
-            calls.iter().for_each(|call| self.settle(*call));
-        }
-    }
-
     /// A call is finished: its reply is delivered, or nobody wants one.
     pub(super) fn settle(&mut self, position: Position) {
         if let Some(class) = position.partition.class() {
@@ -253,6 +242,19 @@ impl<K: Clone> ServerMachine<K> {
         });
         if let Some(key) = key {
             self.ripe |= self.next_of_key(position.partition, key);
+        }
+    }
+
+    /// The same of many calls, of which those of one record mostly stand together.
+    pub(super) fn settle_all(&mut self, calls: &[Position]) {
+        let record = |call: &Position| (call.partition, call.offset);
+        for calls in calls.chunk_by(|a, b| record(a) == record(b)) {
+            let (partition, offset) = record(&calls[0]);
+            if self.keys.is_empty() && partition.class().is_none() {
+                self.ledger.finish_of(partition, offset, calls.iter().map(|call| call.index));
+            } else {
+                calls.iter().for_each(|call| self.settle(*call));
+            }
         }
     }
 

@@ -450,11 +450,7 @@ impl<K: Clone> ServerMachine<K> {
     }
 
     pub(super) fn finish_all(&mut self, positions: Cookies<Position>) {
-        let of_one_record =
-            |a: &Position, b: &Position| (a.partition, a.offset) == (b.partition, b.offset);
-        for calls in positions.chunk_by(of_one_record) {
-            self.settle_of(calls);
-        }
+        self.settle_all(&positions);
     }
 
     /// Replies that nobody will get: their callers have met their deadlines, so the calls are

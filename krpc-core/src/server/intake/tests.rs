@@ -224,6 +224,48 @@ fn a_call_that_ended_and_waits_again_is_listed_anew_and_not_in_anothers_place() 
     assert!(intake.listed.is_empty() && intake.index.is_empty());
 }
 
+#[test]
+fn a_call_that_runs_is_not_taken_off_the_list_by_one_of_its_name_that_waits_nowhere() {
+    let mut intake = Intake::new(2);
+    let origin = offer_kept(&mut intake, call(1, 0, 100));
+    let place = run(&mut intake, 0).unwrap();
+    intake.unlist(&origin);
+    let cancelled = intake.cancel(0, origin.caller, origin.id);
+    assert!(matches!(cancelled, Cancelled::Running(7)));
+    assert_eq!(intake.running(), 1);
+    assert_eq!(intake.finish(place).unwrap().1.fate, Fate::Unwanted);
+    let waits = offer_kept(&mut intake, call(2, 0, 100));
+    assert_eq!(waits.listed as usize, place, "the place was free");
+    assert!(intake.finish(place).is_none(), "what waits there has not ended");
+    assert_eq!((intake.running(), intake.queued()), (0, 1));
+}
+
+/// Its partition was lost and came back, and its second execution has begun.
+#[test]
+fn a_call_that_was_cut_off_ends_without_its_successor() {
+    let mut intake = Intake::new(300);
+    let key = Keys::new().hash(b"key");
+    let keyed = || {
+        let mut call = call(1, 0, 100);
+        call.origin.key = Some(key);
+        call
+    };
+    let origin = offer_kept(&mut intake, keyed());
+    let first = run(&mut intake, 0).unwrap();
+    assert_eq!(intake.cut_off(origin.position.partition).count(), 1);
+    offer_kept(&mut intake, keyed());
+    let second = run(&mut intake, 0).unwrap();
+    assert_ne!(first, second);
+    // The table of names grows while both are there.
+    (2..200).for_each(|id| assert_eq!(offer(&mut intake, call(id, 0, 100)), None));
+    assert_eq!(intake.cut_off_keys(origin.position.partition).collect::<Vec<_>>(), [key]);
+    assert_eq!(intake.finish(first).unwrap().1.fate, Fate::Left);
+    let cancelled = intake.cancel(0, origin.caller, origin.id);
+    assert!(matches!(cancelled, Cancelled::Running(7)), "the second is listed");
+    assert_eq!(intake.finish(second).unwrap().1.fate, Fate::Unwanted);
+    assert_eq!((intake.running(), intake.index.len()), (0, 198));
+}
+
 /// As [`offer`], and where it is listed then.
 fn offer_kept(intake: &mut Intake<u64>, mut call: Call) -> Origin {
     assert_eq!(intake.admit(&mut call.origin), None);

@@ -140,6 +140,27 @@ fn a_full_map_says_how_far_it_goes() {
 }
 
 #[test]
+fn calls_of_one_record_are_finished_together_and_each_counts_once() {
+    let mut ledger = taken(None);
+    let finish = |ledger: &mut Ledger, offset, calls: &[u32]| {
+        ledger.finish_of(P, offset, calls.iter().copied())
+    };
+    ledger.open(P, 0, 4);
+    ledger.open(P, 1, 2);
+    assert_eq!(finish(&mut ledger, 0, &[2, 0, 2, 4]), 2, "one came twice, one does not exist");
+    assert_eq!((ledger.unfinished(P), ledger.total_unfinished()), (4, 4));
+    assert!(ledger.finish_early(at(0, 1)));
+    assert_eq!(finish(&mut ledger, 0, &[1, 3, 1, 0]), 2, "one of them was early");
+    assert_eq!((ledger.unfinished(P), ledger.total_unfinished()), (2, 2));
+    assert_eq!(only(ledger.commit_points()).offset, 1);
+    assert_eq!(finish(&mut ledger, 0, &[3]) + finish(&mut ledger, 7, &[0]), 0);
+    assert!(!ledger.has_changes(), "nothing was finished");
+    ledger.lose(P);
+    assert_eq!(finish(&mut ledger, 1, &[0, 1]), 0);
+    assert_eq!(ledger.total_unfinished(), 0);
+}
+
+#[test]
 fn finishing_twice_or_elsewhere_says_no() {
     let mut ledger = taken(None);
     assert!(!ledger.finish(at(0, 0)));
