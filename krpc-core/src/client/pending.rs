@@ -310,19 +310,14 @@ impl<W> Pending<W> {
     }
 }
 
-/// Long numbers cost as much to write and to read as the rest of a frame, so ids grow slowly: the
-/// lower half of the index, which is all of it in nearly every client, the uses, the rest of the
-/// index.
 fn id(index: u32, uses: u32) -> CallId {
-    let (low, high) = (u64::from(index & 0xffff), u64::from(index >> 16));
-    CallId(high << 48 | u64::from(uses) << 16 | low)
+    CallId((u64::from(uses) << 32) | u64::from(index))
 }
 
 /// The index and the uses that [`id`] put together.
-#[expect(clippy::cast_possible_truncation, reason = "parts of 16, 16 and 32 bits")]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves, each of 32 bits")]
 const fn split(CallId(id): CallId) -> (u32, u32) {
-    let (low, high) = (id as u32 & 0xffff, (id >> 48) as u32);
-    (high << 16 | low, (id >> 16) as u32)
+    (id as u32, (id >> 32) as u32)
 }
 
 #[cfg(test)]
