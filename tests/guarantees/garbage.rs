@@ -3,74 +3,102 @@
 use std::time::Duration;
 
 use krpc::prelude::*;
+use krpc_core::{
+    ids::{CallId, PartitionId},
+    inbox::Inbox,
+    wire::{frame::Frame, packet::Addresses},
+};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use crate::work::{Site, answer, block_on};
+use crate::work::{Place, Site, WorkClient, answer, block_on};
 
 const RECORDS: usize = 20_000;
 
+/// What reads as a packet about other calls than its own is a forgery rather than garbage, and is
+/// taken for what it says: no seal is asked for here.
 #[test]
 fn garbage_in_both_topics_harms_no_call() {
     let site = Site::new("garbage");
     let _server = site.server(&[]);
-    let topics = ["calls", "replies"]
-        .map(|topic| format!("{}.krpc.guarantee.Work.{topic}", site.place.prefix));
     block_on(async {
         let channel = site.place.channel().await;
-        let work = crate::work::WorkClient::new(&channel);
-        for id in 0..100 {
-            assert_eq!(work.run(id, 0).await, Ok(answer(id)));
-        }
-        let samples = [(&topics[0], 12), (&topics[1], 4)]
-            .map(|(topic, partitions)| samples(&site.place.brokers, topic, partitions));
-        let brokers = site.place.brokers.clone();
-        let writer = tokio::task::spawn_blocking(move || {
-            let producer: BaseProducer =
-                ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-            for number in 0..RECORDS {
-                let which = number % 2;
-                let record = garbage(&samples[which], number);
-                let partitions = if which == 0 { 12 } else { 4 };
-                let partition = i32::try_from(number / 12 % partitions).unwrap();
-                let mut message = BaseRecord::<(), [u8]>::to(&topics[which]).partition(partition);
-                message.payload = record.as_deref();
-                producer.send(message).map_err(|(error, _)| error).unwrap();
-            }
-            producer.flush(Duration::from_secs(30)).unwrap();
-        });
-        let mut calls = 0;
-        while !writer.is_finished() || calls < 5_000 {
-            let batch: Vec<_> = (calls..calls + 100)
-                .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(30)))))
-                .collect();
-            for (id, call) in batch {
-                assert_eq!(call.await.unwrap(), Ok(answer(id)));
-            }
-            calls += 100;
-        }
-        writer.await.unwrap();
-        // One more round behind the last of the garbage, on every partition.
-        for id in 0..500 {
-            assert_eq!(work.run(id, 0).timeout(secs(30)).await, Ok(answer(id)));
-        }
-        let dropped = channel.stats("guarantee.Work").unwrap().dropped;
-        let info = channel.service("guarantee.Work").info().await.unwrap();
-        println!("figure: {calls} calls beside {RECORDS} records of garbage");
-        println!("figure: dropped by the client {dropped:?}");
-        println!("figure: dropped by the server {:?}", info.dropped);
-        let faults = |dropped: &[(String, u64)]| -> u64 {
-            dropped.iter().filter(|(cause, _)| cause != "foreign").map(|(_, count)| count).sum()
-        };
-        let by_client: Vec<_> =
-            dropped.iter().map(|(cause, n)| ((*cause).to_owned(), *n)).collect();
-        // The client reads one reply partition of four.
-        assert!(faults(&by_client) >= 1_000, "{by_client:?}");
-        assert!(faults(&info.dropped) >= 8_000, "{:?}", info.dropped);
+        garbage_harms_no_call(&site.place, channel, |sample, damaged| {
+            let own = calls(sample);
+            calls(damaged).iter().all(|call| own.contains(call))
+        })
+        .await;
     });
+}
+
+/// A checksum is enough for damage to be told, whatever it makes of a packet.
+#[cfg(feature = "seal")]
+#[test]
+fn no_damage_to_packets_with_a_checksum_harms_a_call() {
+    let site = Site::new("damage");
+    let _server = site.server(&[("KRPC_SEAL", "checksum")]);
+    block_on(async {
+        let channel = Channel::builder(&site.place.brokers).prefix(&site.place.prefix);
+        let channel = channel.seal(krpc::seal::Seal::new().checksum()).connect().await.unwrap();
+        garbage_harms_no_call(&site.place, channel, |_, _| true).await;
+    });
+}
+
+/// Calls beside garbage. Of the packets with one bit changed only those are `written` that are so.
+async fn garbage_harms_no_call(place: &Place, channel: Channel, written: fn(&[u8], &[u8]) -> bool) {
+    let topics =
+        ["calls", "replies"].map(|topic| format!("{}.krpc.guarantee.Work.{topic}", place.prefix));
+    let work = WorkClient::new(&channel);
+    for id in 0..100 {
+        assert_eq!(work.run(id, 0).await, Ok(answer(id)));
+    }
+    let samples = [(&topics[0], 12), (&topics[1], 4)]
+        .map(|(topic, partitions)| samples(&place.brokers, topic, partitions));
+    let brokers = place.brokers.clone();
+    let writer = tokio::task::spawn_blocking(move || {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        for number in 0..RECORDS {
+            let which = number % 2;
+            let record = garbage(&samples[which], number, written);
+            let partitions = if which == 0 { 12 } else { 4 };
+            let partition = i32::try_from(number / 12 % partitions).unwrap();
+            let mut message = BaseRecord::<(), [u8]>::to(&topics[which]).partition(partition);
+            message.payload = record.as_deref();
+            producer.send(message).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    });
+    let mut calls = 0;
+    while !writer.is_finished() || calls < 5_000 {
+        let batch: Vec<_> = (calls..calls + 100)
+            .map(|id| (id, tokio::spawn(work.run(id, 0).timeout(secs(30)))))
+            .collect();
+        for (id, call) in batch {
+            assert_eq!(call.await.unwrap(), Ok(answer(id)));
+        }
+        calls += 100;
+    }
+    writer.await.unwrap();
+    // One more round behind the last of the garbage, on every partition.
+    for id in 0..500 {
+        assert_eq!(work.run(id, 0).timeout(secs(30)).await, Ok(answer(id)));
+    }
+    let dropped = channel.stats("guarantee.Work").unwrap().dropped;
+    let info = channel.service("guarantee.Work").info().await.unwrap();
+    println!("figure: {calls} calls beside {RECORDS} records of garbage");
+    println!("figure: dropped by the client {dropped:?}");
+    println!("figure: dropped by the server {:?}", info.dropped);
+    let faults = |dropped: &[(String, u64)]| -> u64 {
+        dropped.iter().filter(|(cause, _)| cause != "foreign").map(|(_, count)| count).sum()
+    };
+    let by_client: Vec<_> = dropped.iter().map(|(cause, n)| ((*cause).to_owned(), *n)).collect();
+    // The client reads one reply partition of four.
+    assert!(faults(&by_client) >= 1_000, "{by_client:?}");
+    assert!(faults(&info.dropped) >= 8_000, "{:?}", info.dropped);
 }
 
 /// Real packets of a topic, to be damaged.
@@ -95,8 +123,29 @@ fn samples(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<u8>> {
     samples
 }
 
+/// The calls that a record is about, as far as it reads as a packet.
+fn calls(record: &[u8]) -> Vec<CallId> {
+    let Ok(Addresses { destination, .. }) = Addresses::peek(record) else { return Vec::new() };
+    let partition = PartitionId { service: 0, partition: 0 };
+    // Whoever it is for reads it, and has seen nothing before.
+    let mut reader = Inbox::new(destination);
+    let Ok(packet) = reader.open(partition, record) else { return Vec::new() };
+    let call = |frame| match frame {
+        Frame::Request(request) => Some(request.call),
+        Frame::Reply(reply) => Some(reply.call),
+        Frame::Cancel(cancel) => Some(cancel.call),
+        Frame::Progress(progress) => Some(progress.call),
+        _ => None,
+    };
+    packet.frames().filter_map(Result::ok).filter_map(call).collect()
+}
+
 /// One of six kinds of garbage, the same for the same number.
-fn garbage(samples: &[Vec<u8>], number: usize) -> Option<Vec<u8>> {
+fn garbage(
+    samples: &[Vec<u8>],
+    number: usize,
+    written: fn(&[u8], &[u8]) -> bool,
+) -> Option<Vec<u8>> {
     let mut state = number as u64 + 1;
     let mut random = || {
         // Knuth's multiplicative generator: only variety is asked of it.
@@ -113,11 +162,14 @@ fn garbage(samples: &[Vec<u8>], number: usize) -> Option<Vec<u8>> {
             sample.truncate(random() % sample.len());
             Some(sample)
         }
-        4 => {
+        4 => loop {
             let bit = random() % (sample.len() * 8);
-            sample[bit / 8] ^= 1 << (bit % 8);
-            Some(sample)
-        }
+            let mut damaged = sample.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if written(&sample, &damaged) {
+                return Some(damaged);
+            }
+        },
         _ => {
             sample[2] = 2;
             Some(sample)
