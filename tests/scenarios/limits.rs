@@ -1,13 +1,20 @@
 //! Limits: how many handlers run at once, how many calls are in flight.
 
-use std::thread;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use futures_util::future::join_all;
 use krpc::{
     prelude::*,
     rt::{Incoming, Service, ServiceDescriptor},
 };
-use tokio::task::JoinSet;
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinSet},
+};
 
 use crate::support::{
     eventually, scenario,
@@ -114,6 +121,68 @@ fn a_backlog_of_many_times_the_limit_is_worked_off() {
         assert_eq!((worker.log.most(), worker.log.started()), (2, 500));
         assert!(worker.log.executions().values().all(|times| *times == 1));
         eventually("nothing is left", || server.stats().unfinished == 0).await;
+    });
+}
+
+#[krpc::service]
+trait Desk {
+    /// Waits until it is let through.
+    async fn wait(&self);
+    /// Notes which task it is begun in.
+    async fn stamp(&self);
+}
+
+#[derive(Clone)]
+struct Clerk {
+    gate: Arc<Semaphore>,
+    tasks: Arc<Mutex<HashSet<Option<task::Id>>>>,
+}
+
+impl Desk for Clerk {
+    async fn wait(&self) {
+        self.gate.acquire().await.unwrap().forget();
+    }
+
+    async fn stamp(&self) {
+        self.tasks.lock().unwrap().insert(task::try_id());
+    }
+}
+
+/// With a task for each, a server that is once at the limit would be slower than the reading of
+/// records, and stay there until its backlog is drained.
+#[test]
+fn quick_calls_that_wait_for_a_place_need_no_tasks() {
+    // More than half of the limit are not read ahead.
+    const LIMIT: usize = 100;
+    const CALLS: usize = LIMIT / 2;
+    scenario(async |place| {
+        let clerk = Clerk { gate: Arc::new(Semaphore::new(0)), tasks: Arc::default() };
+        let builder = place.server().concurrency(LIMIT).serve(DeskServer::new(clerk.clone()));
+        let server = start(builder).await;
+        let desk = DeskClient::new(&place.connect().await);
+        let mut tasks = CALLS;
+        // A busy machine may interrupt one of them, and the next ones get tasks then.
+        for _ in 0..10 {
+            let mut waiting = JoinSet::new();
+            for _ in 0..LIMIT {
+                waiting.spawn(desk.wait().timeout(secs(50)).into_future());
+            }
+            eventually("they run", || server.stats().running == LIMIT).await;
+            let mut calls = JoinSet::new();
+            for _ in 0..CALLS {
+                calls.spawn(desk.stamp().timeout(secs(50)).into_future());
+            }
+            eventually("the others wait", || server.stats().queued == CALLS).await;
+            clerk.gate.add_permits(1);
+            assert!(calls.join_all().await.iter().all(Result::is_ok));
+            clerk.gate.add_permits(LIMIT - 1);
+            assert!(waiting.join_all().await.iter().all(Result::is_ok));
+            tasks = tasks.min(std::mem::take(&mut *clerk.tasks.lock().unwrap()).len());
+            if tasks < CALLS / 5 {
+                return;
+            }
+        }
+        panic!("at least {tasks} tasks for {CALLS} calls");
     });
 }
 

@@ -100,6 +100,8 @@ pub(super) async fn commit_loop(weak: Weak<Shared>, commits: Arc<Commits>) {
             (partition, result.is_ok())
         });
         let results: Vec<_> = results.collect();
-        shared.step(|machine, now| machine.handle_committed(&results, now));
+        shared.with(|machine, now| machine.handle_committed(&results, now));
+        // Not here: a handler that holds its thread would hold up the commits.
+        shared.run_soon();
     }
 }

@@ -255,9 +255,9 @@ impl Shared {
         Some(result)
     }
 
-    /// Runs calls that may run now. As a task: this may be a delivery report's thread, or inside
-    /// of a run.
-    fn run_soon(&self) {
+    /// Runs calls that may run now. As a task: this may be a delivery report's thread, inside of a
+    /// run, or a thread of the user's. When the runtime is shutting down this does nothing.
+    pub(super) fn run_soon(&self) {
         if let Some(shared) = self.batch.shared() {
             self.runtime.spawn(async move { shared.step(|_, _| {}) });
         }

@@ -61,7 +61,7 @@ impl Responder {
             // Whoever runs them looks for the next call by himself.
             shared.with(|machine, now| answer.finish(machine, now));
             if self.batch.freed() {
-                shared.step(|_, _| {});
+                shared.run_soon();
             }
         }
     }
@@ -89,15 +89,13 @@ impl Drop for Responder {
         let Some(answer) = self.gather(outcome, Metadata::new()) else { return };
         if let Some(shared) = self.batch.shared() {
             shared.with(|machine, now| answer.finish(machine, now));
-            // As a task: when the runtime is shutting down this does nothing, instead of going
-            // through all waiting calls from inside one another's drop.
-            let runtime = shared.runtime().clone();
-            runtime.spawn(async move { shared.step(|_, _| {}) });
+            // Not here, or it would go through all waiting calls from inside one another's drop.
+            shared.run_soon();
         }
     }
 }
 
-/// Whether handlers are quick enough to be polled by the thread that reads records.
+/// Whether handlers are quick enough to be polled by the thread that hands their calls out.
 ///
 /// A clock cannot tell a handler that computes from one whose thread was interrupted, as happens
 /// to one of a hundred calls on a busy machine. So it is not single calls that count, but how much
