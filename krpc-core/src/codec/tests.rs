@@ -219,6 +219,21 @@ fn depth_is_bounded_however_it_is_reached() {
     }
 }
 
+/// Values that are large enough for a glance at their beginning, which does not reach the depth.
+#[test]
+fn depth_behind_what_is_large_is_bounded_too() {
+    let behind = |large: &[u8], levels| {
+        let value = [&[0x92], large, &nested(MessagePack, levels)].concat();
+        MessagePack.decode::<serde_json::Value>(&value)
+    };
+    let text = encode(MessagePack, &"x".repeat(LARGE));
+    let list = encode(MessagePack, &vec![0_u8; LARGE]);
+    for large in [text, list] {
+        assert!(behind(&large, MAX_VALUE_DEPTH - 1).is_ok());
+        assert_eq!(behind(&large, MAX_VALUE_DEPTH), Err(CodecError::TooDeep));
+    }
+}
+
 #[test]
 fn many_neighbours_are_not_depth() {
     let wide: Vec<Vec<Option<u8>>> = vec![vec![None, Some(1)]; 1000];
