@@ -12,8 +12,27 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{SLICE, Setup, unauthorized};
+use super::{PAUSE, SLICE, Setup, unauthorized};
 use crate::events::is_unauthorized;
+
+/// Whether a broker answers within this time.
+///
+/// librdkafka looks for the answer and then waits for a signal, without a lock in between: one
+/// process of 160 missed it and waited to the end. So it waits briefly at first, and then as long
+/// again as it has waited; nothing is sent meanwhile.
+fn answers<C: ClientContext>(client: &Client<C>, within: Duration) -> bool {
+    let (began, mut wait) = (Instant::now(), PAUSE);
+    loop {
+        let left = within.saturating_sub(began.elapsed());
+        if client.fetch_cluster_id(wait.min(left)).is_some() {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+        wait = began.elapsed();
+    }
+}
 
 impl Setup<'_> {
     /// Waits until a broker answers, whatever it says.
@@ -23,7 +42,7 @@ impl Setup<'_> {
             let began = Instant::now();
             let native = self.producer.native().ok_or(SetupError::Closed)?;
             let client = rdkafka::producer::Producer::client(native.as_ref());
-            if client.fetch_cluster_id(left.min(SLICE)).is_some() {
+            if answers(client, left.min(SLICE)) {
                 self.producer.reporter().answered();
                 return Ok(());
             }
