@@ -1,4 +1,4 @@
-//! Handlers that hold the thread which reads records, as none should.
+//! Handlers that hold the thread on which they are begun, as none should.
 
 use std::{
     sync::{Arc, Condvar, Mutex},

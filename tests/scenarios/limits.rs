@@ -162,7 +162,7 @@ fn quick_calls_that_wait_for_a_place_need_no_tasks() {
         let desk = DeskClient::new(&place.connect().await);
         let mut tasks = CALLS;
         // A busy machine may interrupt one of them, and the next ones get tasks then.
-        for _ in 0..10 {
+        for _ in 0..25 {
             let mut waiting = JoinSet::new();
             for _ in 0..LIMIT {
                 waiting.spawn(desk.wait().timeout(secs(50)).into_future());

@@ -101,7 +101,5 @@ pub(super) async fn commit_loop(weak: Weak<Shared>, commits: Arc<Commits>) {
         });
         let results: Vec<_> = results.collect();
         shared.with(|machine, now| machine.handle_committed(&results, now));
-        // Not here: a handler that holds its thread would hold up the commits.
-        shared.run_soon();
     }
 }

@@ -258,9 +258,13 @@ impl Shared {
     /// Runs calls that may run now. As a task: this may be a delivery report's thread, inside of a
     /// run, or a thread of the user's. When the runtime is shutting down this does nothing.
     pub(super) fn run_soon(&self) {
-        if let Some(shared) = self.batch.shared() {
-            self.runtime.spawn(async move { shared.step(|_, _| {}) });
-        }
+        // A server that is dropped meanwhile is gone: one turn after the other must not keep it.
+        let batch = Arc::clone(&self.batch);
+        self.runtime.spawn(async move {
+            if let Some(shared) = batch.shared() {
+                shared.step(|_, _| {});
+            }
+        });
     }
 
     fn ring(&self) {

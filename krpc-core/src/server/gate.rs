@@ -276,6 +276,11 @@ impl Gate {
         calls
     }
 
+    /// Whether there are calls that do not begin any more.
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     /// The next call that does not begin any more.
     pub(super) fn poll_doomed(&mut self) -> Option<Call> {
         self.doomed.pop_front()

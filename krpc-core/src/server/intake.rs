@@ -229,6 +229,11 @@ impl<K: Clone> Intake<K> {
         Some(Next::Run(place, cancel))
     }
 
+    /// Whether a call has this place to run.
+    pub fn is_running(&self, place: usize) -> bool {
+        self.listed.get(place).is_some_and(|listed| listed.running().is_some())
+    }
+
     /// The call that [`Intake::poll_next`] said is to run: apart from that, for it would be copied
     /// once more otherwise.
     #[inline]

@@ -280,6 +280,11 @@ impl<K: Clone> ServerMachine<K> {
         }
     }
 
+    /// Whether a handler has this place.
+    pub fn is_running(&self, place: usize) -> bool {
+        self.intake.is_running(place)
+    }
+
     /// A handler is done: its outcome goes to the caller.
     pub fn finish(&mut self, place: usize, outcome: Outcome<'_>, metadata: &Metadata, now: Time) {
         let Some((origin, running)) = self.intake.finish(place) else { return };

@@ -37,9 +37,9 @@ pub struct ServerOptions {
     pub permits: Permits,
     /// How packets are sealed, if they are.
     pub seal: Option<Arc<dyn SealSettings>>,
-    /// How long a handler's first poll may hold the thread that reads records. When longer ones
-    /// have held up others for fifty times as much, the next handlers get tasks at once. No setting
-    /// of users: guards that count lift it, for a busy machine is not to decide how handlers run.
+    /// How long a handler's first poll may hold the thread that begins it. When longer ones have
+    /// held up others for fifty times as much, the next handlers get tasks at once. No setting of
+    /// users: guards that count lift it, for a busy machine is not to decide how handlers run.
     #[doc(hidden)]
     pub first_poll: Duration,
 }

@@ -167,7 +167,9 @@ impl<K: Clone> ServerMachine<K> {
             }
             let releasing = self.releasing.contains_key(partition);
             let covered = self.ledger.covered(*partition);
-            for call in self.gate.handle_committed(*partition, covered) {
+            let passed = self.gate.handle_committed(*partition, covered);
+            self.ripe |= !passed.is_empty() || self.gate.has_doomed();
+            for call in passed {
                 if releasing {
                     self.not_executed(&call.origin, now);
                 } else {

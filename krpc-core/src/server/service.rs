@@ -7,13 +7,14 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll, Waker},
     time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::unconstrained;
 
 use super::{
     idempotency::{Once, Stored},
@@ -201,12 +202,14 @@ impl Incoming {
         }
         let Self { call, context, responder, here } = self;
         // The arguments' and the handler's code is the user's: a panic ends the call, and not the
-        // thread that reads records.
+        // thread that begins it.
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let args = arguments::<A>(method, &call)?;
             let mut future = Box::pin(handler(context.clone(), args));
             let mut task = TaskContext::from_waker(Waker::noop());
-            let polled = if here { future.as_mut().poll(&mut task) } else { Poll::Pending };
+            // Nor is it the task that it runs in whose budget it takes.
+            let mut whole = pin!(unconstrained(future.as_mut()));
+            let polled = if here { whole.as_mut().poll(&mut task) } else { Poll::Pending };
             Ok((future, polled))
         }));
         let run = Run { method, encode, codec: call.codec, context, responder };
