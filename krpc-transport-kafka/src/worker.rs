@@ -317,7 +317,8 @@ fn drain(hooks: &WorkerHooks, records: &Queue, reports: &Reports) {
     let stopped = || hooks.leaving.load(Ordering::Acquire);
     while !stopped() {
         if let Some(room) = hooks.events.full() {
-            block_on(room, records.signal(), None, stopped);
+            // Calls may run that nobody else gets to.
+            block_on(room, records.signal(), Some(Instant::now() + NET), stopped);
             continue;
         }
         let taken = hooks.assignment.dispatch(records, |taken, back| match taken.error {

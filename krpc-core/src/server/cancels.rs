@@ -308,7 +308,7 @@ impl<K: Clone> ServerMachine<K> {
             let message = "the topic of results cannot be used by this server; not executed";
             let status = Status::new(Code::FailedPrecondition, message);
             self.condemn(&call, call.attempt(), status, now);
-            self.pass_on(&call.origin);
+            self.ripe |= self.pass_on(&call.origin);
         }
     }
 

@@ -217,14 +217,13 @@ impl KeyHash {
 }
 
 impl<K: Clone> ServerMachine<K> {
-    /// A call has ended, one way or another: the next one of its key may go.
+    /// A call has ended, one way or another: the next one of its key may go, if there is one.
     #[inline]
-    pub(super) fn pass_on(&mut self, origin: &Origin) {
-        if let Some(key) = origin.key {
-            let partition = origin.position.partition;
-            self.keys.ended(partition, key);
-            self.next_of_key(partition, key);
-        }
+    pub(super) fn pass_on(&mut self, origin: &Origin) -> bool {
+        let Some(key) = origin.key else { return false };
+        let partition = origin.position.partition;
+        self.keys.ended(partition, key);
+        self.next_of_key(partition, key)
     }
 
     /// A call is finished: its reply is delivered, or nobody wants one.

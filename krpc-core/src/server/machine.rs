@@ -450,7 +450,7 @@ impl<K: Clone> ServerMachine<K> {
         };
         if let Some(call) = call {
             self.drop_waiting(&call, now);
-            self.pass_on(&call.origin);
+            self.ripe |= self.pass_on(&call.origin);
         }
     }
 

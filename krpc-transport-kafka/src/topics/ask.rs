@@ -21,13 +21,17 @@ use crate::events::is_unauthorized;
 /// process of 160 missed it and waited to the end. So it waits briefly at first, and then as long
 /// again as it has waited; nothing is sent meanwhile.
 fn answers<C: ClientContext>(client: &Client<C>, within: Duration) -> bool {
-    let (began, mut wait) = (Instant::now(), PAUSE);
+    let began = Instant::now();
+    let mut wait = PAUSE;
     loop {
         let left = within.saturating_sub(began.elapsed());
-        if client.fetch_cluster_id(wait.min(left)).is_some() {
+        let asked = Instant::now();
+        wait = wait.min(left);
+        if client.fetch_cluster_id(wait).is_some() {
             return true;
         }
-        if left.is_zero() {
+        // Brokers without an id are not waited for.
+        if left.is_zero() || asked.elapsed() < wait / 2 {
             return false;
         }
         wait = began.elapsed();

@@ -38,10 +38,10 @@ struct Turn {
 /// The thread that reads records, and has nothing to do that could not wait.
 const READER: Turn = Turn { calls: usize::MAX, at_once: 1024, all_here: true };
 
-/// A worker of the runtime, whose other tasks wait meanwhile, some ten microseconds for quick
-/// handlers. Should one hold the thread, no answer and no call that was begun waits behind it: other
-/// workers steal tasks of this one, but not the one that it woke last, which may be that of a call
-/// before, or the alarm's.
+/// A worker of the runtime, whose other tasks wait meanwhile: some ten microseconds for quick
+/// handlers. Other workers steal its tasks, but not the one that it woke last. That may be the task
+/// of a call before, or the alarm's, which fetches answers: so no handler is begun here behind one
+/// that was not done at once, or behind answers that the machine has not got.
 const WORKER: Turn = Turn { calls: 16, at_once: 1, all_here: false };
 
 /// How long answers wait, at most, for those of the calls behind them, to share packets: after
@@ -114,7 +114,8 @@ impl Shared {
                     responder.finish(Outcome::Status(status), Metadata::new());
                     continue;
                 }
-                let here = here && self.pace.is_quick();
+                // Asked for each, as it counts those that get tasks.
+                let here = self.pace.is_quick() && here;
                 let incoming = Incoming::new(call, context, responder, here);
                 // The user's code again: of serializing and dropping. A panic of it ends the call,
                 // which is answered as it is dropped, and not this thread.

@@ -76,7 +76,9 @@ fn nothing_begins_before_the_claim_is_acknowledged() {
     acknowledge(&mut machine, false);
     assert!(run(&mut machine).is_none() && machine.has_commits(), "named again");
     assert_eq!(machine.poll_commit().len(), 1);
+    assert!(!machine.take_ripe(), "nothing may run yet");
     acknowledge(&mut machine, true);
+    assert!(machine.take_ripe(), "whoever commits runs nothing");
     assert!(run(&mut machine).is_some() && run(&mut machine).is_some());
     assert!(!machine.awaits_commit() && !machine.has_commits());
     take(&mut machine, 2, &[request(3)]);
