@@ -207,7 +207,7 @@ impl Incoming {
             let args = arguments::<A>(method, &call)?;
             let mut future = Box::pin(handler(context.clone(), args));
             let mut task = TaskContext::from_waker(Waker::noop());
-            // Nor is it the task that it runs in whose budget it takes.
+            // It may be polled in a task that another began, whose budget is not for it.
             let mut whole = pin!(unconstrained(future.as_mut()));
             let polled = if here { whole.as_mut().poll(&mut task) } else { Poll::Pending };
             Ok((future, polled))
